@@ -1,0 +1,20 @@
+"""The flow `check_drift`: the Evidently report, the verdict, and the event that asks for a retrain."""
+
+from prefect import flow
+
+from tasks.check_drift import check_drift as compare_days
+from watchkeeper.records import DriftCheck
+from watchkeeper.settings import load_settings
+from watchkeeper.watch import load_watch
+
+
+@flow(name="check-drift")
+def check_drift(watch: str) -> DriftCheck:
+    """Compare the latest days with the champion's reference.
+
+    Args:
+        watch: the name of a watch file.
+    """
+    settings = load_settings()
+    chosen = load_watch(watch, settings.watches)
+    return compare_days(settings.lake_uri, settings.registry_uri, chosen)

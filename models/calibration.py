@@ -1,0 +1,107 @@
+"""From several members' scores to one: a common linear scale, weights, and causal smoothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from watchkeeper.errors import DataError
+
+Scores = npt.NDArray[np.float64]
+
+HIGH = 0.99
+"""The quantile of the calibration scores that becomes 1. Not the maximum: one anomaly there would rule the scale."""
+SHRINKAGE = 20.0
+"""Positive labels at which the agent has half of the weight it can get."""
+AGENT_SHARE = 0.5
+"""The most weight the agent gets, with labels without end: agent and ensemble together beat either alone."""
+BOUND = 5.0
+"""The most an observed score can be: log(1 + 147)."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One member's scale on one series: calibrated = (score − zero) / unit."""
+
+    zero: float
+    unit: float
+
+
+def fit_line(scores: Scores) -> Line:
+    """Put the median of the calibration scores at 0 and their 99 % quantile at 1.
+
+    A linear scale keeps the distance between a bad anomaly and a worse one: compressing the tails by a logarithm
+    costs a tenth of the AUC-PR and more. Where scores hardly vary, the unit is kept above a thousandth of their level.
+
+    Raises:
+        DataError: there are no scores, or one is not finite.
+    """
+    if len(scores) == 0 or not np.isfinite(scores).all():
+        raise DataError(f"calibration needs finite scores, found {len(scores)} with {np.isfinite(scores).sum()} finite")
+    zero, high = np.quantile(scores, [0.5, HIGH])
+    return Line(float(zero), float(max(high - zero, 1e-3 * abs(zero), 1e-9)))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The share of each member in the combination, and where it comes from.
+
+    Attributes:
+        shares: by member, not negative, summing to 1.
+        provenance: why these, for people and for the manifest.
+    """
+
+    shares: Mapping[str, float]
+    provenance: str
+
+    @classmethod
+    def equal(cls, members: tuple[str, ...]) -> Self:
+        """Give each member the same weight: without labels there is no evidence for more."""
+        return cls({name: 1 / len(members) for name in members}, "equal: no labels")
+
+    def with_agent(self, name: str, positives: int) -> "Weights":
+        """Give an agent its weight, AGENT_SHARE · n / (n + 20) at n positive labels, and the others what is left.
+
+        Source: shrinkage of an estimate from few observations towards a prior, as in Bühlmann's credibility n/(n + k).
+        """
+        share = AGENT_SHARE * positives / (positives + SHRINKAGE)
+        shares = {other: (1 - share) * old for other, old in self.shares.items() if other != name}
+        return Weights(
+            {**shares, name: share}, f"{self.provenance}; {name} {share:.3f} from {positives} positive labels"
+        )
+
+    def config(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {"shares": dict(self.shares), "provenance": self.provenance}
+
+
+def combine(calibrated: Mapping[str, Scores], weights: Weights) -> Scores:
+    """Return the weighted mean of calibrated scores, float64 (time,)."""
+    total = sum(share for name, share in weights.shares.items() if name in calibrated)
+    parts = [weights.shares[name] / total * scores for name, scores in calibrated.items()]
+    combined: Scores = np.sum(parts, axis=0)
+    return combined
+
+
+def compress(calibrated: Scores) -> npt.NDArray[np.float32]:
+    """Bound a calibrated score for an agent's eyes: log(1 + score), 0 below 0, at most BOUND; float32."""
+    return np.minimum(np.log1p(np.maximum(calibrated, 0.0)), BOUND).astype(np.float32)
+
+
+def smooth(scores: Scores, alpha: float, last: float | None = None) -> Scores:
+    """Exponential moving average, causal: y[t] = alpha · x[t] + (1 − alpha) · y[t − 1].
+
+    Args:
+        scores: float64 (time,).
+        alpha: weight of the newest score, above 0, at most 1 (no smoothing).
+        last: the last smoothed score before; None at the start, where the first score stands for the past.
+
+    Source: Roberts, "Control Chart Tests Based on Geometric Moving Averages", Technometrics 1 (1959).
+    """
+    smoothed = []
+    for score in scores.tolist():  # plain floats: 20 million a second are enough, and any chunking gives the same bits
+        last = score if last is None else last + alpha * (score - last)
+        smoothed.append(last)
+    return np.array(smoothed, dtype=np.float64)

@@ -1,0 +1,370 @@
+"""The detector: members, calibrated, combined, smoothed and cut by a threshold. One class in training and serving.
+
+How a row becomes an alarm: fill missing readings forward, scale, score by each member, put each score on the common
+scale of the calibration part, average with weights, smooth causally, compare with the adaptive threshold.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from models.calibration import Line, Scores, Weights, combine, compress, fit_line, smooth
+from models.member import Member, State
+from models.members import create_member, member_class
+from models.parts import CalibrationPart, Part, TrainPart, require_train
+from models.scaler import Scaler
+from models.threshold import ThresholdConfig, adapt, start_state
+from models.windows import Array
+from watchkeeper.errors import DataError, LeakageError
+from watchkeeper.progress import Progress
+
+AGENT = "agent"
+"""The member that reads the observation instead of the scaled values."""
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """What a detector is built of.
+
+    Attributes:
+        window: length in samples of the windows of the watch.
+        members: names of base members (models/members.py); the agent joins by `Detector.with_agent`.
+        alarm_budget_per_day: alarms per day and series that people are willing to look at.
+        interval_s: seconds between two samples.
+        smoothing: weight of the newest score in the moving average, above 0, at most 1.
+        merge: samples; alarms closer than this count as one.
+        device: where networks train, "cpu" or "cuda"; scoring after loading is on the CPU.
+    """
+
+    window: int
+    members: tuple[str, ...]
+    alarm_budget_per_day: float
+    interval_s: float
+    smoothing: float = 0.2
+    merge: int = 10
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be used."""
+        if not self.members or len(set(self.members)) != len(self.members) or AGENT in self.members:
+            raise DataError(f"a detector needs base members, each once, found {', '.join(self.members) or 'none'}")
+        if not 0 < self.smoothing <= 1:
+            raise DataError(f"smoothing is above 0 and at most 1, found {self.smoothing}")
+
+    @property
+    def threshold(self) -> ThresholdConfig:
+        """The rule of the threshold."""
+        return ThresholdConfig(self.alarm_budget_per_day, self.interval_s, self.merge)
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What the detector says of consecutive rows of one series.
+
+    Attributes:
+        score: float64 (time,), combined and smoothed; higher is more anomalous.
+        threshold: float64 (time,), what the score is compared with.
+        alarm: bool (time,), score >= threshold.
+        members: each member's calibrated score, float64 (time,).
+        contributions: float32 (time, channel), what each channel adds to the combined score before smoothing.
+    """
+
+    score: Scores
+    threshold: Scores
+    alarm: npt.NDArray[np.bool_]
+    members: Mapping[str, Scores]
+    contributions: Array
+
+
+class Detector:
+    """Scores series; made by `fit`, `with_agent` or `from_arrays`, and not changed afterwards."""
+
+    def __init__(
+        self,
+        config: DetectorConfig,
+        scaler: Scaler,
+        members: Mapping[str, Member],
+        lines: Mapping[str, Mapping[str, Line]],
+        weights: Weights,
+        starts: Mapping[str, State],
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            config: as fitted.
+            scaler: of the same series.
+            members: fitted, by name, in the order of the observation; the agent last.
+            lines: the calibration of each member, by member and series.
+            weights: of the members.
+            starts: the threshold's state at the end of the calibration part, by series.
+        """
+        self._config = config
+        self._scaler = scaler
+        self._members = dict(members)
+        self._lines = {name: dict(by_series) for name, by_series in lines.items()}
+        self._weights = weights
+        self._starts = dict(starts)
+
+    @classmethod
+    def fit(
+        cls,
+        scaler: Scaler,
+        train: Mapping[str, TrainPart],
+        calibration: Mapping[str, CalibrationPart],
+        config: DetectorConfig,
+        seed: int,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Fit the base members on the training parts, then scale and threshold on the calibration parts.
+
+        Args:
+            scaler: fitted on the training rows of the same series.
+            train: scaled rows to learn from, by series.
+            calibration: scaled rows after them, of the same series.
+            config: members and budget.
+            seed: for every random choice.
+            progress: told the share done.
+
+        Raises:
+            LeakageError: a part is not of its type: held-out rows were about to be used.
+            DataError: a series is too short or not in both parts.
+        """
+        require_train(train)
+        _require_calibration(calibration)
+        if not train or set(train) != set(calibration):
+            raise DataError(f"train and calibration hold different series: {sorted(train)} and {sorted(calibration)}")
+        rows = {series: part.values for series, part in train.items()}
+        members: dict[str, Member] = {}
+        for index, name in enumerate(config.members):
+            members[name] = create_member(name, config.window, config.device)
+            members[name].fit(rows, seed, _stretch(progress, index, len(config.members), name))
+        unset = cls(config, scaler, members, {}, Weights.equal(config.members), {})
+        return unset._calibrated(calibration)
+
+    def with_agent(self, agent: Member, calibration: Mapping[str, CalibrationPart], positives: int) -> Self:
+        """Return a detector with an agent as one more member; this one stays as it is.
+
+        Args:
+            agent: fitted on observations (`observe`) of training rows.
+            calibration: the parts that `fit` had.
+            positives: how many labels of anomalous events the agent has learnt from; its weight grows with them
+                (`Weights.with_agent`).
+
+        Raises:
+            LeakageError: a part is not a `CalibrationPart`.
+        """
+        _require_calibration(calibration)
+        members = {**{name: m for name, m in self._members.items() if name != AGENT}, AGENT: agent}
+        weights = self._weights.with_agent(AGENT, positives)
+        unset = type(self)(self._config, self._scaler, members, {}, weights, {})
+        return unset._calibrated(calibration)
+
+    @property
+    def settings(self) -> DetectorConfig:
+        """The configuration it was fitted with."""
+        return self._config
+
+    @property
+    def scaler(self) -> Scaler:
+        """The scaler."""
+        return self._scaler
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of the members, and where they come from."""
+        return self._weights
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The series it knows, sorted."""
+        return tuple(sorted(self._starts))
+
+    def observe(self, series: str, values: Array, state: State | None = None) -> tuple[Array, State]:
+        """Build what the agent sees.
+
+        Args:
+            series: a known one.
+            values: scaled float32 (time, channel).
+            state: what the call on the rows just before returned; None at the start of a series.
+
+        Returns:
+            float32 (time, channel + base members): the scaled values, then each base member's calibrated score,
+            compressed to 0…5; and the state to go on with.
+        """
+        scores, _, after = self._base(series, values, state or {}, explain=False)
+        return self._observation(values, scores), after
+
+    def score(
+        self, series: str, values: Array, timestamps: npt.NDArray[np.int64], state: State | None = None
+    ) -> tuple[Scored, State]:
+        """Score raw rows as they come in. The cost grows with the new rows only.
+
+        Args:
+            series: a known one.
+            values: raw float32 (time, channel), at least one row; missing readings are NaN and are filled forward.
+            timestamps: int64 (time,), microseconds since 1970 UTC, ascending, after those of the state.
+            state: what the call on the rows just before returned; None at the start of a series.
+
+        Raises:
+            DataError: the series or its channels are not known, there are no rows, or time runs backwards.
+        """
+        state = state or {}
+        previous = state.get("at")
+        times = timestamps if previous is None else np.concatenate([previous, timestamps])
+        if len(values) == 0 or len(values) != len(timestamps):
+            raise DataError(f"series {series}: found {len(values)} rows and {len(timestamps)} timestamps, wanted rows")
+        if (np.diff(times) < 0).any():
+            raise DataError(f"series {series}: timestamps run backwards; rows are scored once, in the order of time")
+        filled, last = self._scaler.fill_forward(series, values, state.get("last"))
+        scored, after = self.score_scaled(series, self._scaler.transform(series, filled), state)
+        return scored, after | {"last": last, "at": timestamps[-1:].copy()}
+
+    def score_scaled(self, series: str, values: Array, state: State | None = None) -> tuple[Scored, State]:
+        """Score rows that are filled and scaled already, as parts are: see `score`."""
+        state = state or {}
+        calibrated, contributions, after = self._all(series, values, state)
+        combined = combine(calibrated, self._weights)
+        ema = state.get("ema")
+        score = smooth(combined, self._config.smoothing, None if ema is None else float(ema[0]))
+        threshold_state = _inner(state, "threshold") or self._starts[series]
+        threshold, threshold_after = adapt(score, threshold_state, self._config.threshold)
+        after |= _outer(threshold_after, "threshold") | {"ema": score[-1:].copy()}
+        return Scored(score, threshold, score >= threshold, calibrated, contributions), after
+
+    def history(self) -> dict[str, list[dict[str, float]]]:
+        """Training metrics of the networks, by member, one record per epoch; empty after loading."""
+        return {
+            name: [dict(record) for record in member.history]
+            for name, member in self._members.items()
+            if member.history
+        }
+
+    def config(self) -> dict[str, Any]:
+        """What is needed besides the arrays to build the detector again, as JSON-able values."""
+        return {
+            "detector": {**asdict(self._config), "members": list(self._config.members)},
+            "scaler": self._scaler.config(),
+            "members": {name: member.config() for name, member in self._members.items()},
+            "lines": {
+                name: {series: asdict(line) for series, line in by_series.items()}
+                for name, by_series in self._lines.items()
+            },
+            "weights": self._weights.config(),
+        }
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what was learnt, as named arrays (`safetensors` writes them)."""
+        out = _outer(self._scaler.arrays(), "scaler")
+        for name, member in self._members.items():
+            out |= _outer(member.arrays(), f"members/{name}")
+        for series, start in self._starts.items():
+            out |= _outer(start, f"start/{series}")
+        return out
+
+    @classmethod
+    def from_arrays(cls, config: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Build a fitted detector from what `config` and `arrays` returned."""
+        settings = config["detector"]
+        return cls(
+            DetectorConfig(**{**settings, "members": tuple(settings["members"])}),
+            Scaler.from_arrays(config["scaler"], _inner(arrays, "scaler")),
+            {
+                name: member_class(name).from_arrays(own, _inner(arrays, f"members/{name}"))
+                for name, own in config["members"].items()
+            },
+            {
+                name: {series: Line(**line) for series, line in by_series.items()}
+                for name, by_series in config["lines"].items()
+            },
+            Weights(**config["weights"]),
+            {series: _inner(arrays, f"start/{series}") for series in config["scaler"]["series"]},
+        )
+
+    def _calibrated(self, calibration: Mapping[str, CalibrationPart]) -> Self:
+        """Set lines, then the threshold's start, on the calibration parts. Only called before anyone else holds it."""
+        self._lines = {name: {} for name in self._members}
+        for series, part in calibration.items():
+            for name in self._config.members:
+                self._lines[name][series] = fit_line(self._members[name].score(series, part.values)[0])
+            if agent := self._members.get(AGENT):
+                observation, _ = self.observe(series, part.values)
+                self._lines[AGENT][series] = fit_line(agent.score(series, observation)[0])
+            calibrated, _, _ = self._all(series, part.values, {})
+            score = smooth(combine(calibrated, self._weights), self._config.smoothing)
+            self._starts[series] = start_state(score, self._config.threshold)
+        return self
+
+    def _base(
+        self, series: str, values: Array, state: State, *, explain: bool = True
+    ) -> tuple[dict[str, Scores], Array, State]:
+        """Calibrated scores of the base members, their weighted contributions, and the members' states."""
+        scores: dict[str, Scores] = {}
+        total = np.zeros(values.shape, np.float32)
+        after: State = {}
+        for name, member in self._members.items():
+            if name == AGENT:
+                continue
+            own = _inner(state, name) or None
+            line = self._line(name, series)
+            if explain:
+                raw, contributions, own_after = member.explain(series, values, own)
+                if contributions is not None:
+                    total += contributions * np.float32(self._weights.shares[name] / line.unit)
+            else:
+                raw, own_after = member.score(series, values, own)
+            scores[name] = (raw - line.zero) / line.unit
+            after |= _outer(own_after, name)
+        return scores, total, after
+
+    def _all(self, series: str, values: Array, state: State) -> tuple[dict[str, Scores], Array, State]:
+        """As `_base`, and the agent's score where there is an agent."""
+        scores, contributions, after = self._base(series, values, state)
+        if agent := self._members.get(AGENT):
+            own = _inner(state, AGENT) or None
+            raw, own_after = agent.score(series, self._observation(values, scores), own)
+            line = self._line(AGENT, series)
+            scores[AGENT] = (raw - line.zero) / line.unit
+            after |= _outer(own_after, AGENT)
+        return scores, contributions, after
+
+    def _line(self, name: str, series: str) -> Line:
+        if series not in self._lines[name]:
+            raise DataError(
+                f"series {series} is not known to this detector; known are {', '.join(sorted(self._lines[name]))}"
+            )
+        return self._lines[name][series]
+
+    @staticmethod
+    def _observation(values: Array, scores: Mapping[str, Scores]) -> Array:
+        columns = [compress(score)[:, None] for name, score in scores.items() if name != AGENT]
+        return np.concatenate([values, *columns], axis=1)
+
+
+def _require_calibration(parts: Mapping[str, Part]) -> None:
+    for series, part in parts.items():
+        if not isinstance(part, CalibrationPart):
+            raise LeakageError(f"series {series}: {type(part).__name__} reached calibration, wanted CalibrationPart")
+
+
+def _stretch(progress: Progress | None, index: int, count: int, name: str) -> Progress | None:
+    """Tell a member's progress as a part of the whole fit's."""
+    if progress is None:
+        return None
+    whole = progress
+    whole(index / count, f"fitting {name}")
+
+    def tell(share: float, words: str) -> None:
+        whole((index + share) / count, f"{name}: {words}")
+
+    return tell
+
+
+def _outer(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    return {f"{prefix}/{key}": array for key, array in arrays.items()}
+
+
+def _inner(arrays: Mapping[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    return {key[len(prefix) + 1 :]: array for key, array in arrays.items() if key.startswith(f"{prefix}/")}

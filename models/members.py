@@ -1,0 +1,54 @@
+"""The registry of members: from a name in a watch file to a class. A new member joins by its line here."""
+
+from importlib import import_module
+
+from models.member import Member
+from watchkeeper.errors import BadInputError
+
+MEMBERS: dict[str, str] = {
+    "norm": "models.norm:Norm",
+    "pca": "models.pca:Pca",
+    "ridge": "models.ridge:Ridge",
+    "vae": "models.vae:Vae",
+    "agent": "models.agent:Agent",
+}
+"""Where each member's class is. Imported when asked for, so that a detector without networks never loads torch."""
+
+
+def member_class(name: str) -> type[Member]:
+    """Return the class of a member.
+
+    Raises:
+        BadInputError: there is no such member.
+    """
+    if name not in MEMBERS:
+        raise BadInputError(f"member {name} is not known; known are {', '.join(sorted(MEMBERS))}")
+    module, _, symbol = MEMBERS[name].partition(":")
+    found: type[Member] = getattr(import_module(module), symbol)
+    return found
+
+
+def create_member(name: str, window: int, device: str = "cpu") -> Member:
+    """Return an unfitted base member (not the agent, which is made and trained by itself).
+
+    Args:
+        name: norm, pca, ridge or vae.
+        window: length in samples of the watch's windows; pca takes shorter ones where that is long.
+        device: where networks train and score.
+
+    Raises:
+        BadInputError: there is no such base member.
+    """
+    match name:
+        case "pca":
+            from models.pca import Pca
+
+            return Pca(window=min(window, Pca().window))
+        case "vae":
+            from models.vae import Vae, VaeConfig
+
+            return Vae(VaeConfig(window=window), device)
+        case "norm" | "ridge":
+            return member_class(name)()
+        case _:
+            raise BadInputError(f"{name} is no base member; a watch's members are among norm, pca, ridge, vae")

@@ -1,0 +1,86 @@
+"""A stateful LSTM over series of any length: one row at a time, in chunks, or whole, with the same result.
+
+A long series is scored in segments side by side, because one step after another wastes a processor. Each segment starts
+from a guessed state, and no guess is trusted: a segment whose start turns out to differ from the end of the one before
+is run again from there. An LSTM that forgets needs hardly any repeats; one that never forgets costs what one pass in
+order costs, and is as right.
+"""
+
+import torch
+from torch import nn
+
+SEGMENT = 256  # rows: 28,000 rows make a batch of 109, wide enough for one processor
+LEAD = 64  # rows run before a segment to guess its state
+TOLERANCE = 1e-6  # largest difference between a segment's start and its predecessor's end, the noise of float32 sums
+
+Hidden = tuple[torch.Tensor, torch.Tensor]
+
+
+class QNetwork(nn.Module):
+    """Observations to the values of both actions: an LSTM and a linear head."""
+
+    def __init__(self, features: int, hidden: int, limit: float) -> None:
+        """Build it with PyTorch's own initial weights.
+
+        Args:
+            features: of an observation.
+            hidden: units of the LSTM.
+            limit: observations are cut to ±limit: a channel that leaves everything seen in training must not drive
+                the hidden state anywhere it never was.
+        """
+        super().__init__()
+        self.limit = limit
+        self.lstm = nn.LSTM(features, hidden)
+        self.head = nn.Linear(hidden, 2)
+
+    def forward(self, observation: torch.Tensor, hidden: Hidden | None = None) -> tuple[torch.Tensor, Hidden]:
+        """Run in order.
+
+        Args:
+            observation: float32 (time, batch, feature).
+            hidden: h and c, (batch, hidden) each; None for the zeros at the start of a series.
+
+        Returns:
+            Q values float32 (time, batch, 2), actions normal and anomalous; h and c after the last row.
+        """
+        before = None if hidden is None else (hidden[0].unsqueeze(0), hidden[1].unsqueeze(0))
+        outputs, (h, c) = self.lstm(observation.clamp(-self.limit, self.limit), before)
+        values: torch.Tensor = self.head(outputs)
+        return values, (h.squeeze(0), c.squeeze(0))
+
+
+@torch.no_grad()
+def run_series(network: QNetwork, observation: torch.Tensor, hidden: Hidden) -> tuple[torch.Tensor, Hidden]:
+    """Run one series, long ones in segments side by side.
+
+    Args:
+        network: the network.
+        observation: float32 (time, feature).
+        hidden: h and c before the first row, (1, hidden) each.
+
+    Returns:
+        Q values float32 (time, 2), and h and c after the last row.
+    """
+    count = len(observation) // SEGMENT
+    if count < 2:
+        values, hidden = network(observation.unsqueeze(1), hidden)
+        return values.squeeze(1), hidden
+    rest = observation[count * SEGMENT :]
+    side_by_side = observation[: count * SEGMENT].view(count, SEGMENT, -1).transpose(0, 1)  # (segment, count, feature)
+    _, (h_lead, c_lead) = network(side_by_side[-LEAD:, :-1])
+    h, c = torch.cat([hidden[0], h_lead]), torch.cat([hidden[1], c_lead])  # (count, hidden)
+    h_end, c_end = torch.empty_like(h), torch.empty_like(c)
+    values = torch.empty(SEGMENT, count, 2, device=observation.device)
+    todo = torch.arange(count, device=observation.device)
+    while len(todo):
+        values[:, todo], (h_end[todo], c_end[todo]) = network(side_by_side[:, todo], (h[todo], c[todo]))
+        h_true, c_true = torch.cat([hidden[0], h_end[:-1]]), torch.cat([hidden[1], c_end[:-1]])
+        off = torch.maximum((h_true - h).abs().amax(dim=1), (c_true - c).abs().amax(dim=1))
+        todo = torch.nonzero(off > TOLERANCE).squeeze(1)
+        h[todo], c[todo] = h_true[todo], c_true[todo]
+    values = values.transpose(0, 1).reshape(count * SEGMENT, 2)
+    hidden = h_end[-1:], c_end[-1:]
+    if len(rest):
+        tail, hidden = network(rest.unsqueeze(1), hidden)
+        values = torch.cat([values, tail.squeeze(1)])
+    return values, hidden

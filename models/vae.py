@@ -1,0 +1,226 @@
+"""A small variational autoencoder on windows: network, loss, training and scoring in one file.
+
+Deviations from the paper (Kingma and Welling, arXiv 1312.6114):
+1. The decoder's likelihood is a Gaussian of variance 1, so the reconstruction term is half the squared error.
+2. The KL term carries a weight, `beta`, as in Higgins et al., "beta-VAE" (2017).
+3. Scoring uses the posterior mean alone, so it is deterministic; the paper draws samples.
+4. One network is shared by all series of a watch; the errors are divided per series and channel by the usual ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from models.member import ErrorMember, State
+from models.windows import Array, cut_windows, with_history
+from watchkeeper.errors import DataError
+from watchkeeper.progress import Progress
+
+SCORING_BATCH = 2048
+FLOOR = 1e-3
+"""Squared scaled units that a channel's usual squared error is at least."""
+INPUT_LIMIT = 5.0
+"""The network sees inputs clipped to ± this many scales, so that one wild channel does not upset all; errors do not."""
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """Sizes and training of the network.
+
+    Attributes:
+        window: length in samples.
+        hidden: units of the one hidden layer of encoder and decoder.
+        latent: dimensions of the code.
+        beta: weight of the KL term.
+        epochs: passes over the drawn windows.
+        windows_per_epoch: drawn afresh each epoch from all series alike; bounds the time that training takes.
+        batch: windows in one update.
+        learning_rate: of Adam, falling to zero as a half cosine.
+    """
+
+    window: int = 50
+    hidden: int = 64
+    latent: int = 8
+    beta: float = 0.01
+    epochs: int = 12
+    windows_per_epoch: int = 20_000
+    batch: int = 512
+    learning_rate: float = 2e-3
+
+
+class Network(nn.Module):
+    """Encoder to mean and log-variance of the code, decoder back to the window."""
+
+    def __init__(self, width: int, hidden: int, latent: int) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(width, hidden), nn.ReLU())
+        self.mean = nn.Linear(hidden, latent)
+        self.log_variance = nn.Linear(hidden, latent)
+        self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU())
+        self.rebuild = nn.Linear(hidden, width)
+
+    def encode(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (batch, width) to mean and log-variance, (batch, latent) each."""
+        hidden = self.encoder(flat)
+        return self.mean(hidden), self.log_variance(hidden).clamp(-8.0, 8.0)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Rebuild (batch, width) from (batch, latent)."""
+        rebuilt: Tensor = self.rebuild(self.decoder(code))
+        return rebuilt
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of N(mean, variance) from N(0, 1), in nats, summed over the code: (batch,).
+
+    Source: Kingma and Welling, arXiv 1312.6114, appendix B.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1)
+
+
+def negative_elbo(
+    target: Tensor, rebuilt: Tensor, mean: Tensor, log_variance: Tensor, beta: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, reconstruction term and KL term, each averaged over the batch and per value of the window.
+
+    The evidence lower bound is E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)); with p(x|z) = N(rebuilt, 1) its first term is
+    −½ Σ (x − rebuilt)², up to a constant. What is returned is −(first − beta · second) / width.
+
+    Source: Kingma and Welling, arXiv 1312.6114, equations 3 and 10.
+    """
+    width = target.shape[1]
+    reconstruction = 0.5 * (target - rebuilt).square().sum(dim=1).mean() / width
+    kl = kl_divergence(mean, log_variance).mean() / width
+    return reconstruction + beta * kl, reconstruction, kl
+
+
+class Vae(ErrorMember):
+    """Error of the newest sample of each window as the network rebuilds it, per channel, divided by the usual one."""
+
+    name: ClassVar[str] = "vae"
+
+    def __init__(self, settings: VaeConfig | None = None, device: str = "cpu") -> None:
+        self.settings = settings or VaeConfig()
+        self.device = torch.device(device)
+        self.history: list[dict[str, float]] = []  # by epoch: loss, reconstruction, kl
+        self._network: Network | None = None
+        self._usual: dict[str, Array] = {}  # (channel,)
+
+    def fit(self, parts: Mapping[str, Array], seed: int, progress: Progress | None = None) -> None:
+        """Train one network on windows of all series, then note each series' usual errors.
+
+        Raises:
+            DataError: a series is shorter than one window, or the series differ in channels.
+        """
+        widths = {values.shape[1] for values in parts.values()}
+        if len(widths) != 1:
+            raise DataError(f"the series of one network need the same channels, found {sorted(widths)} channels")
+        views = {series: cut_windows(values, self.settings.window) for series, values in parts.items()}
+        self._train(list(views.values()), seed, progress)
+        self._usual = {}
+        for series, values in parts.items():
+            squares = self._squares(values[self.settings.window - 1 :], views[series])
+            self._usual[series] = np.maximum(squares.mean(axis=0, dtype=np.float64), FLOOR).astype(np.float32)
+
+    def errors(self, series: str, values: Array, state: State | None) -> tuple[Array, State]:
+        """Squared error of each row as the last of its window, by channel, divided by the usual one."""
+        if series not in self._usual or self._usual[series].shape != values.shape[1:]:
+            raise DataError(
+                f"series {series} with {values.shape[1]} channels was not fitted; fitted are {sorted(self._usual)}"
+            )
+        before = self.settings.window - 1
+        rows = with_history(values, None if state is None else state["rows"], before)
+        squares = self._squares(values, cut_windows(rows, self.settings.window))
+        return squares / self._usual[series], {"rows": rows[len(rows) - before :].copy()}
+
+    def _train(self, views: list[Array], seed: int, progress: Progress | None) -> None:
+        settings = self.settings
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator(device="cpu").manual_seed(seed)
+        width = views[0].shape[1] * views[0].shape[2]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # the layers draw their first weights from the global generator
+            network = Network(width, settings.hidden, settings.latent).to(self.device)
+        optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate)
+        counts = np.array([len(view) for view in views])
+        drawn = min(settings.windows_per_epoch, int(counts.sum()))
+        updates = settings.epochs * -(-drawn // settings.batch)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
+        self.history = []
+        for epoch in range(settings.epochs):
+            order = rng.permutation(int(counts.sum()))[:drawn]
+            sums = np.zeros(3)
+            for start in range(0, drawn, settings.batch):
+                flat = self._gather(views, counts, order[start : start + settings.batch])
+                mean, log_variance = network.encode(flat)
+                noise = torch.randn(mean.shape, generator=generator).to(self.device)
+                rebuilt = network.decode(mean + noise * (0.5 * log_variance).exp())
+                terms = negative_elbo(flat, rebuilt, mean, log_variance, settings.beta)
+                optimiser.zero_grad()
+                terms[0].backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+                optimiser.step()
+                schedule.step()
+                sums += len(flat) * np.array([term.item() for term in terms])
+            loss, reconstruction, kl = (sums / drawn).tolist()
+            self.history.append({"epoch": epoch, "loss": loss, "reconstruction": reconstruction, "kl": kl})
+            if progress:
+                progress((epoch + 1) / settings.epochs, f"epoch {epoch + 1} of {settings.epochs}, loss {loss:.4f}")
+        self._network = network.eval()
+
+    def _gather(self, views: list[Array], counts: npt.NDArray[np.int64], picks: npt.NDArray[np.int64]) -> Tensor:
+        """Copy the picked windows, counted over all series, into one batch (batch, width)."""
+        starts = np.cumsum(counts) - counts
+        owner = np.searchsorted(starts, picks, side="right") - 1
+        batch = np.empty((len(picks), *views[0].shape[1:]), np.float32)
+        for index in np.unique(owner):
+            mine = owner == index
+            batch[mine] = views[index][picks[mine] - starts[index]]
+        return self._to_network(batch)
+
+    def _to_network(self, windows: Array) -> Tensor:
+        flat = torch.from_numpy(windows.reshape(len(windows), -1)).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        return flat.to(self.device)
+
+    def _squares(self, values: Array, windows: Array) -> Array:
+        """Squared error of each window's newest sample, (n, channel)."""
+        if self._network is None:
+            raise DataError("the VAE was not fitted")
+        network, channels = self._network, values.shape[1]
+        weight, bias = network.rebuild.weight[-channels:], network.rebuild.bias[-channels:]  # of the newest sample
+        out = np.empty_like(values)
+        with torch.inference_mode():
+            for start in range(0, len(windows), SCORING_BATCH):
+                stop = min(start + SCORING_BATCH, len(windows))
+                code = network.encode(self._to_network(windows[start:stop].copy()))[0]
+                newest = nn.functional.linear(network.decoder(code), weight, bias)
+                out[start:stop] = np.square(values[start:stop] - newest.cpu().numpy())
+        return out
+
+    def config(self) -> dict[str, Any]:
+        """Settings and the series."""
+        return {"settings": asdict(self.settings), "series": list(self._usual)}
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Weights of the network, and usual squared errors of each series."""
+        if self._network is None:
+            raise DataError("the VAE was not fitted")
+        weights = {f"network.{name}": t.cpu().numpy() for name, t in self._network.state_dict().items()}
+        return weights | {f"usual.{series}": usual for series, usual in self._usual.items()}
+
+    @classmethod
+    def from_arrays(cls, config: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Build the member again, on the CPU."""
+        member = cls(VaeConfig(**config["settings"]))
+        member._usual = {series: arrays[f"usual.{series}"] for series in config["series"]}
+        prefix = "network."
+        weights = {n.removeprefix(prefix): torch.tensor(a) for n, a in arrays.items() if n.startswith(prefix)}
+        width = weights["encoder.0.weight"].shape[1]
+        member._network = Network(width, member.settings.hidden, member.settings.latent)
+        member._network.load_state_dict(weights)
+        member._network.eval()
+        return member

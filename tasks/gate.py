@@ -1,0 +1,61 @@
+"""The gate: whether a candidate takes over, decided from evidence alone."""
+
+from dataclasses import dataclass
+
+from watchkeeper.records import Evaluation
+from watchkeeper.watch import GateRule
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says, and why, one line a reason."""
+
+    promote: bool
+    reasons: tuple[str, ...]
+
+
+def judge(evaluation: Evaluation, rule: GateRule, budget_per_day: float) -> Verdict:
+    """Judge a candidate.
+
+    It takes over when it beats the random row and the trivial row, its alarms keep the budget, its point estimate is
+    better than the champion's, and a paired block bootstrap over days does not say that it is worse. The first version
+    of a watch has no champion to beat: it needs to beat the random row, and what else is wanting stands in its reasons,
+    for a weak watch is better than none.
+
+    Args:
+        evaluation: candidate and champion on the same held-out rows.
+        rule: the watch's gate.
+        budget_per_day: alarms per day that people are willing to look at.
+    """
+    own, random, trivial = (evaluation.mean(row, "vus_pr") for row in ("combination", "random", "trivial"))
+    if own is None or random is None or trivial is None:
+        return Verdict(False, ("the held-out rows have no anomaly, so nothing can be said for the candidate",))
+    checks: list[tuple[bool, str]] = [
+        (own > random, f"VUS-PR {own:.3f} against {random:.3f} of the random row"),
+        (own > trivial, f"VUS-PR {own:.3f} against {trivial:.3f} of the trivial row"),
+    ]
+    alarms, most = evaluation.mean("combination", "alarms_per_day"), rule.alarm_slack * budget_per_day
+    if alarms is not None:
+        checks.append((alarms <= most, f"{alarms:.1f} alarms per day, allowed {most:.1f}"))
+    if evaluation.against is None:
+        return _first(checks)
+    champion = evaluation.mean("champion", "vus_pr")
+    if champion is not None:
+        checks.append((own > champion, f"VUS-PR {own:.3f} against {champion:.3f} of version {evaluation.against}"))
+    if evaluation.difference is not None and evaluation.low is not None and evaluation.high is not None:
+        words = (
+            f"AUC-PR {evaluation.difference:+.3f} [{evaluation.low:+.3f}, {evaluation.high:+.3f}] over held-out days"
+        )
+        checks.append((evaluation.low >= -rule.tolerance, words))
+    missed = [words for passed, words in checks if not passed]
+    if missed:
+        return Verdict(False, tuple(f"not good enough: {words}" for words in missed))
+    return Verdict(True, tuple(words for _, words in checks))
+
+
+def _first(checks: list[tuple[bool, str]]) -> Verdict:
+    beats_random = checks[0][0]
+    if not beats_random:
+        return Verdict(False, (f"not good enough: {checks[0][1]}",))
+    words = tuple(words if passed else f"but {words}" for passed, words in checks)
+    return Verdict(True, ("the first version of this watch", *words))

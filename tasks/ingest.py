@@ -1,0 +1,143 @@
+"""Ingest: new rows from the watch's source into the raw store, validated, incremental, a snapshot at the end."""
+
+import itertools
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from tasks.rows import latest_snapshot, read_timestamps, to_table
+from tasks.sources import Batch, read_source
+from tasks.step import step
+from tasks.validate import Valid, channels_of, day_of, validate
+from watchkeeper.clock import to_datetime
+from watchkeeper.errors import DataError
+from watchkeeper.labels import events_of, write_labels
+from watchkeeper.lake import Lake, digest, digest_of, parquet_bytes
+from watchkeeper.progress import progress_of
+from watchkeeper.records import Ingested, RawFile, Refusal, Snapshot
+from watchkeeper.watch import Watch
+
+
+@step(retries=2)
+def ingest(lake_uri: str, watch: Watch, until: datetime | None = None) -> Ingested:
+    """Take in what the source has beyond what is stored.
+
+    Raw files and labels are written first, the snapshot last: until then nothing refers to them, and a second run
+    writes the same files under the same keys.
+
+    Raises:
+        DataError: the source is missing, or there is no usable row at all.
+    """
+    lake = Lake(lake_uri)
+    before = latest_snapshot(lake, watch.name)
+    run = _Run(lake, watch, before)
+    tell = progress_of("ingest")
+    for item in read_source(watch.source, until):
+        if isinstance(item, Refusal):
+            run.refused.append(item)
+        else:
+            tell(0.0, item.origin)
+            run.take(item)
+    if not run.new_files and before is None:
+        first = f"; first problem: {run.refused[0].origin}: {run.refused[0].reason}" if run.refused else ""
+        raise DataError(f"watch {watch.name}: the source has no usable row{first}")
+    snapshot = run.publish()
+    return Ingested(
+        snapshot=snapshot.id,
+        rows=snapshot.rows,
+        new_rows=sum(file.rows for file in run.new_files),
+        quarantined=dict(run.quarantined),
+        refused=tuple(run.refused),
+        warnings=tuple(run.warnings),
+    )
+
+
+class _Run:
+    """What one ingest gathers before it publishes."""
+
+    def __init__(self, lake: Lake, watch: Watch, before: Snapshot | None) -> None:
+        self._lake, self._watch, self._before = lake, watch, before
+        self._channels = before.channels if before else watch.channels
+        if before and watch.channels and watch.channels != before.channels:
+            raise DataError(
+                f"watch {watch.name}: the channels in its file are not those of its data "
+                f"({len(watch.channels)} against {len(before.channels)}); a watch keeps its channels: start a new watch"
+            )
+        self._known: dict[str, Any] = {}
+        self.new_files: list[RawFile] = []
+        self.refused: list[Refusal] = []
+        self.warnings: list[str] = []
+        self.quarantined: Counter[str] = Counter()
+
+    def take(self, batch: Batch) -> None:
+        """Validate a batch and write its rows, its labels and what goes to quarantine."""
+        self._channels = self._channels or channels_of(batch)
+        if batch.series not in self._known:
+            empty = np.empty(0, np.int64)
+            self._known[batch.series] = (
+                read_timestamps(self._lake, self._before, batch.series) if self._before else empty
+            )
+        try:
+            valid = validate(batch, self._channels, bool(self._watch.channels), self._known[batch.series])
+        except DataError as error:
+            self.refused.append(Refusal(origin=batch.origin, reason=str(error)))
+            return
+        self.warnings += valid.warnings
+        self.quarantined += valid.reasons()
+        if len(valid.quarantine):
+            data = parquet_bytes(valid.quarantine)
+            self._lake.put(f"quarantine/{self._watch.name}/series={batch.series}/{digest(data)[:32]}.parquet", data)
+        if len(valid.timestamps):
+            self._write_rows(batch.series, valid)
+            self._known[batch.series] = np.concatenate([self._known[batch.series], valid.timestamps])
+
+    def _write_rows(self, series: str, valid: Valid) -> None:
+        days = day_of(valid.timestamps)
+        cuts = np.r_[0, np.flatnonzero(np.diff(days)) + 1, len(days)]
+        for start, end in itertools.pairwise(cuts):
+            stamps = valid.timestamps[start:end]
+            data = parquet_bytes(to_table(stamps, valid.values[start:end], self._channels))
+            sha256, date = digest(data), f"{to_datetime(stamps[0]):%Y-%m-%d}"
+            key = f"raw/watch={self._watch.name}/series={series}/date={date}/{sha256[:32]}.parquet"
+            self._lake.put(key, data)
+            self.new_files.append(
+                RawFile(
+                    key=key,
+                    series=series,
+                    date=date,
+                    rows=int(end - start),
+                    start=to_datetime(stamps[0]),
+                    end=to_datetime(stamps[-1]),
+                    sha256=sha256,
+                )
+            )
+        events = events_of(series, valid.timestamps, valid.label)
+        if events:
+            # The batch's newest row stands for the time of the import, so that the same rows give the same bytes.
+            when = to_datetime(valid.timestamps[-1])
+            write_labels(self._lake, self._watch.name, events, "source", "imported", when)
+
+    def publish(self) -> Snapshot:
+        """Write the snapshot that holds all rows so far, or return the old one if nothing came."""
+        files = (*(self._before.files if self._before else ()), *self.new_files)
+        labels = tuple(self._lake.list(f"labels/watch={self._watch.name}"))
+        queue = tuple(self._lake.list(f"queue/{self._watch.name}"))
+        if self._before and not self.new_files and (labels, queue) == (self._before.labels, self._before.queue):
+            return self._before
+        content = digest_of([[file.sha256 for file in files], labels, queue, self._channels])
+        number = int(self._before.id.split("-")[0]) + 1 if self._before else 1
+        snapshot = Snapshot(
+            id=f"{number:06d}-{content[:12]}",
+            watch=self._watch.name,
+            channels=self._channels,
+            files=files,
+            labels=labels,
+            queue=queue,
+            rows=sum(file.rows for file in files),
+            start=min(file.start for file in files),
+            end=max(file.end for file in files),
+        )
+        self._lake.put_json(f"snapshots/{self._watch.name}/{snapshot.id}.json", snapshot.model_dump(mode="json"))
+        return snapshot

@@ -1,0 +1,152 @@
+"""Prepare: raw rows to scaled rows, split by time. The scaler is fitted on the training part only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.parts import CalibrationPart, Part, TrainPart, split_by_time
+from models.scaler import Scaler
+from tasks import runs
+from tasks.rows import from_table, read_rows, read_snapshot, to_table
+from tasks.step import step
+from watchkeeper.clock import DAY_US, to_microseconds
+from watchkeeper.errors import DataError
+from watchkeeper.labels import asked_for, label_samples, read_labels
+from watchkeeper.lake import Lake, digest_of
+from watchkeeper.progress import progress_of
+from watchkeeper.records import Prepared, Refusal, Snapshot
+from watchkeeper.watch import Watch
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where the parts of a series lie, in rows: training [0, train), calibration and held out [start, end)."""
+
+    train: int
+    calibration: tuple[int, int]
+    held_out: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Learning:
+    """What training may see of a series: its training and its calibration part. Held-out rows are not in here."""
+
+    train: TrainPart
+    calibration: CalibrationPart
+
+
+@step(retries=2)
+def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
+    """Scale a snapshot's rows and say where its parts lie.
+
+    A series that is too short to split is left out with its reason; the others go on.
+
+    Raises:
+        DataError: every series is too short.
+    """
+    lake = Lake(lake_uri)
+    key = f"{runs.run_folder(watch, snapshot)}/prepare"
+    if runs.published(lake, key):
+        return Prepared(**runs.about(lake, key)["record"])
+    what = read_snapshot(lake, watch.name, snapshot)
+    folder = (
+        f"prepared/{watch.name}/{snapshot}/{digest_of([watch.window, watch.split.model_dump(), watch.channels])[:16]}"
+    )
+    tell = progress_of("prepare")
+    scalers: dict[str, Scaler] = {}
+    bounds: dict[str, Bounds] = {}
+    left_out: list[Refusal] = []
+    intervals, total = [], 0
+    for done, series in enumerate(what.series):
+        tell(done / len(what.series), series)
+        rows = read_rows(lake, what, series, what.channels, after=history_start(what, watch))
+        try:
+            where = bounds_of(len(rows), watch)
+        except DataError as error:
+            left_out.append(Refusal(origin=series, reason=str(error)))
+            continue
+        scaler = Scaler.fit({series: rows.values[: where.train]})
+        filled, _ = scaler.fill_forward(series, rows.values)
+        scaled = scaler.transform(series, filled)
+        lake.put_table(f"{folder}/series={series}.parquet", to_table(rows.timestamps, scaled, what.channels))
+        scalers[series], bounds[series] = scaler, where
+        intervals.append(float(np.median(np.diff(rows.timestamps))) / 1e6)
+        total += len(rows)
+    if not bounds:
+        raise DataError(f"watch {watch.name}: no series can be split: {left_out[0].origin}: {left_out[0].reason}")
+    record = Prepared(
+        key=key,
+        folder=folder,
+        snapshot=snapshot,
+        channels=what.channels,
+        series=tuple(bounds),
+        interval_s=float(np.median(intervals)),
+        rows=total,
+        left_out=tuple(left_out),
+    )
+    arrays = {name: array for scaler in scalers.values() for name, array in scaler.arrays().items()}
+    about = {
+        "record": record.model_dump(mode="json"),
+        "bounds": {series: [where.train, *where.calibration, *where.held_out] for series, where in bounds.items()},
+        "scaler": {"series": list(scalers)},
+    }
+    runs.publish(lake, key, about, arrays)
+    return record
+
+
+def history_start(snapshot: Snapshot, watch: Watch) -> int | None:
+    """Return the time (µs since 1970 UTC) from which on rows are used; None for all."""
+    days = watch.split.history_days
+    return None if days is None else to_microseconds(snapshot.end) - int(days * DAY_US)
+
+
+def bounds_of(rows: int, watch: Watch) -> Bounds:
+    """Return where the parts of a series of so many rows lie.
+
+    Raises:
+        DataError: the series is too short for this watch's window.
+    """
+    index = np.arange(rows, dtype=np.int64)
+    line = np.zeros((rows, 1), dtype=np.float32)
+    whole = Part(line, index, np.zeros(rows, dtype=np.int8))
+    split = split_by_time(whole, watch.split.calibration, watch.split.held_out, gap=watch.window)
+    calibration, held_out = split.calibration.timestamps, split.held_out.timestamps
+    return Bounds(
+        train=len(split.train),
+        calibration=(int(calibration[0]), int(calibration[-1]) + 1),
+        held_out=(int(held_out[0]), int(held_out[-1]) + 1),
+    )
+
+
+def read_scaler(lake: Lake, prepared: Prepared) -> Scaler:
+    """Read the scaler back."""
+    return Scaler.from_arrays(runs.about(lake, prepared.key)["scaler"], runs.arrays_of(lake, prepared.key))
+
+
+def read_bounds(lake: Lake, prepared: Prepared) -> dict[str, Bounds]:
+    """Read where the parts of each series lie."""
+    stored = runs.about(lake, prepared.key)["bounds"]
+    return {series: Bounds(b[0], (b[1], b[2]), (b[3], b[4])) for series, b in stored.items()}
+
+
+def read_learning(lake: Lake, watch: Watch, prepared: Prepared) -> dict[str, Learning]:
+    """Read what training may see: scaled rows and known labels of the training and calibration parts.
+
+    This is the only door from the lake to training code, and held-out rows do not pass it.
+    """
+    bounds = read_bounds(lake, prepared)
+    events = read_labels(lake, read_snapshot(lake, watch.name, prepared.snapshot).labels)
+    if watch.labels.imported == "oracle":
+        events = asked_for(events)
+    learning = {}
+    for series in prepared.series:
+        table = lake.get_table(f"{prepared.folder}/series={series}.parquet")
+        where = bounds[series]
+        start, end = where.calibration
+        seen = from_table(table.slice(0, end), prepared.channels)
+        label = label_samples(events, series, seen.timestamps)
+        learning[series] = Learning(
+            TrainPart(seen.values[: where.train], seen.timestamps[: where.train], label[: where.train]),
+            CalibrationPart(seen.values[start:end], seen.timestamps[start:end], label[start:end]),
+        )
+    return learning

@@ -1,0 +1,56 @@
+"""Sources: where rows come from. Each gives batches, one series each, in the order of time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from watchkeeper.errors import DataError
+from watchkeeper.records import Refusal
+from watchkeeper.watch import ParquetSource, PlantSource
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows of one series as a source gave them, not yet validated.
+
+    Attributes:
+        series: the series' name.
+        origin: where the rows came from, for messages.
+        table: a column `timestamp`, the channels, and perhaps a column `label`.
+    """
+
+    series: str
+    origin: str
+    table: pa.Table
+
+
+def read_source(source: PlantSource | ParquetSource, until: datetime | None) -> Iterator[Batch | Refusal]:
+    """Read a source, file by file.
+
+    Args:
+        source: as the watch file describes it.
+        until: rows from this time on are left for a later ingest; None takes all that the source has.
+
+    Raises:
+        DataError: the source is not there or holds nothing.
+    """
+    if source.kind == "plant":
+        yield from _read_plant(source, until)
+    else:
+        from tasks.sources.parquet import read_parquet
+
+        yield from read_parquet(source, until)
+
+
+def _read_plant(source: PlantSource, until: datetime | None) -> Iterator[Batch]:
+    from tasks.sources import plant
+
+    days = source.days if until is None else (until - source.start) / timedelta(days=1)
+    if days <= 0:
+        raise DataError(f"the plant starts at {source.start:%Y-%m-%d}; it has no rows before {until:%Y-%m-%d %H:%M}")
+    shift = plant.Shift(source.shift.after_days, source.shift.strength) if source.shift else None
+    config = plant.PlantConfig(start=source.start, seed=source.seed, lines=source.lines, shift=shift)
+    for line in range(1, source.lines + 1):
+        yield Batch(f"line_{line}", f"plant line_{line}", plant.fabricate(config, line, days).table)

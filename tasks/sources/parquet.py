@@ -1,0 +1,88 @@
+"""A folder of Parquet files, one series each. The series is the file name up to its first dot."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.sources import Batch
+from watchkeeper.errors import DataError
+from watchkeeper.records import Refusal
+from watchkeeper.watch import NAME, ParquetSource
+
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def read_parquet(source: ParquetSource, until: datetime | None) -> Iterator[Batch | Refusal]:
+    """Read the folder's files in the order of series and of their first timestamp. A bad file never stops the others.
+
+    Raises:
+        DataError: the folder is missing or holds no such file.
+    """
+    folder = source.path()
+    if not folder.is_dir():
+        raise DataError(f"source folder {folder} does not exist; correct `folder` in the watch file")
+    files = sorted(path for path in folder.glob(source.files) if path.is_file())
+    if not files:
+        raise DataError(f"source folder {folder} holds no file {source.files}")
+    opened: list[tuple[str, int, Path]] = []
+    for path in files:
+        found = _first_timestamp(path, source)
+        if isinstance(found, Refusal):
+            yield found
+        else:
+            opened.append((path.name.split(".")[0], found, path))
+    for series, _, path in sorted(opened):
+        try:
+            table = pq.ParquetFile(path).read()
+        except (pa.ArrowInvalid, OSError) as error:
+            yield Refusal(origin=path.name, reason=f"cannot be read: {_line(error)}")
+            continue
+        yield Batch(series, path.name, _cut(_renamed(table, source), until))
+
+
+def _first_timestamp(path: Path, source: ParquetSource) -> int | Refusal:
+    """Look into a file: its earliest timestamp in µs, or why it cannot be used."""
+    if not NAME.fullmatch(path.name.split(".")[0]):
+        return Refusal(origin=path.name, reason="a series' name holds letters, digits, '_' and '-'; rename the file")
+    try:
+        file = pq.ParquetFile(path)
+        schema = file.schema_arrow
+        if source.timestamp not in schema.names:
+            found = ", ".join(schema.names[:5])
+            return Refusal(origin=path.name, reason=f"no column {source.timestamp}; its columns begin with {found}")
+        kind = schema.field(source.timestamp).type
+        if not pa.types.is_timestamp(kind):
+            return Refusal(origin=path.name, reason=f"column {source.timestamp} is {kind}, wanted a timestamp")
+        first = pc.min(_utc(file.read(columns=[source.timestamp]).column(0))).cast(pa.int64()).as_py()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        return Refusal(origin=path.name, reason=f"is no readable Parquet file: {_line(error)}")
+    return 0 if first is None else int(first)
+
+
+def _renamed(table: pa.Table, source: ParquetSource) -> pa.Table:
+    """Give the timestamp and label columns the names that the rest of the house knows."""
+    names = {source.timestamp: "timestamp", source.label: "label"}
+    table = table.rename_columns([names.get(name, name) for name in table.column_names])
+    at = table.column_names.index("timestamp")
+    return table.set_column(at, "timestamp", _utc(table.column(at)))
+
+
+def _utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cast to microseconds; a clock without a zone is taken as UTC."""
+    return column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(TIME)
+
+
+def _cut(table: pa.Table, until: datetime | None) -> pa.Table:
+    if until is None:
+        return table
+    limit = pa.scalar(until.astimezone(UTC), TIME)
+    # A missing timestamp stays in: the validation quarantines it with its reason.
+    return table.filter(pc.fill_null(pc.less(table["timestamp"], limit), fill_value=True))
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0]

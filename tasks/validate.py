@@ -1,0 +1,163 @@
+"""Validation of a batch: which rows may enter the raw store, which go to quarantine, and what a person should know."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tasks.sources import Batch
+from watchkeeper.clock import DAY_US
+from watchkeeper.errors import DataError
+
+MISSING_WARNING = 0.2
+"""Share of missing readings in a channel from which on a person is told."""
+
+
+@dataclass(frozen=True, eq=False)
+class Valid:
+    """A validated batch.
+
+    Attributes:
+        timestamps: int64 (time,), µs since 1970 UTC, strictly ascending.
+        values: float32 (time, channel); NaN is a missing reading.
+        label: int8 (time,), −1 where the source says nothing.
+        quarantine: the rows left out: row, timestamp, reason, and the channels as they came.
+        known: rows that the raw store already has.
+        warnings: one line each.
+    """
+
+    timestamps: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float32]
+    label: npt.NDArray[np.int8]
+    quarantine: pa.Table
+    known: int
+    warnings: tuple[str, ...]
+
+    def reasons(self) -> Counter[str]:
+        """Count the quarantined rows by reason."""
+        return Counter(self.quarantine["reason"].to_pylist())
+
+
+def channels_of(batch: Batch) -> tuple[str, ...]:
+    """Return the names of a batch's channels in the order of the file."""
+    return tuple(name for name in batch.table.column_names if name not in ("timestamp", "label"))
+
+
+def validate(batch: Batch, channels: tuple[str, ...], extra_allowed: bool, known: npt.NDArray[np.int64]) -> Valid:
+    """Validate one batch.
+
+    Rows that are out of order are put in order. A row goes to quarantine when its timestamp is missing, stands twice,
+    or lies before the newest row already stored (late), when a reading is infinite, or when its label is none.
+
+    Args:
+        batch: as the source gave it.
+        channels: what the watch knows, in order.
+        extra_allowed: whether channels besides these are ignored (the watch file names its channels) or refused.
+        known: int64, the timestamps already stored for the series, ascending.
+
+    Raises:
+        DataError: a channel is missing, extra or no number: the file as a whole cannot be used.
+    """
+    _check_channels(batch, channels, extra_allowed)
+    table = batch.table
+    stamps = table["timestamp"].cast(pa.int64()).combine_chunks()
+    missing = np.asarray(stamps.is_null())
+    times = np.asarray(stamps.fill_null(0)).astype(np.int64)
+    values = _values(table, channels)
+    label, no_label = _labels(batch)
+
+    reason = np.full(len(times), "", dtype=object)
+    reason[no_label] = "label is neither 0, 1 nor missing"
+    reason[np.isinf(values).any(axis=1)] = "reading is infinite"
+    order = np.lexsort((np.arange(len(times)), times))
+    duplicate = np.zeros(len(times), dtype=bool)
+    duplicate[order[1:]] = times[order[1:]] == times[order[:-1]]
+    reason[duplicate] = "timestamp stands twice"
+    seen = np.zeros(len(times), dtype=bool)
+    if len(known):
+        at = np.searchsorted(known, times).clip(max=len(known) - 1)
+        seen = known[at] == times
+        reason[(times < known[-1]) & ~seen] = "late: before the newest row stored"
+    reason[missing] = "timestamp is missing"
+    seen &= ~missing
+
+    keep = order[(reason[order] == "") & ~seen[order]]
+    bad = np.flatnonzero((reason != "") & ~seen)
+    out_of_order = int((np.diff(times[~missing]) < 0).sum())
+    return Valid(
+        timestamps=times[keep],
+        values=np.ascontiguousarray(values[keep]),
+        label=label[keep],
+        quarantine=_quarantine(batch, bad, reason[bad]),
+        known=int(seen.sum()),
+        warnings=tuple(_warnings(batch, channels, values[keep], out_of_order)),
+    )
+
+
+def _check_channels(batch: Batch, channels: tuple[str, ...], extra_allowed: bool) -> None:
+    found = channels_of(batch)
+    if absent := [name for name in channels if name not in found]:
+        raise DataError(f"missing channel {', '.join(absent[:5])}; the watch has {len(channels)} channels")
+    extra = [name for name in found if name not in channels]
+    if extra and not extra_allowed:
+        raise DataError(
+            f"extra channel {', '.join(extra[:5])}; to leave it out, list `channels` in the watch file, "
+            f"to take it in, start a new watch"
+        )
+    for name in channels:
+        kind = batch.table.schema.field(name).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+            raise DataError(f"channel {name} is {kind}, wanted a number")
+
+
+def _values(table: pa.Table, channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    columns = [table[name].cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy() for name in channels]
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and so goes to quarantine
+        return np.stack(columns, axis=1).astype(np.float32) if columns else np.empty((len(table), 0), np.float32)
+
+
+def _labels(batch: Batch) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+    """Return labels (time,) and where they are no labels at all."""
+    if "label" not in batch.table.column_names:
+        rows = len(batch.table)
+        return np.full(rows, -1, dtype=np.int8), np.zeros(rows, dtype=bool)
+    kind = batch.table.schema.field("label").type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        raise DataError(f"column label is {kind}, wanted 0, 1 or nothing")
+    column = batch.table["label"].cast(pa.float64(), safe=False).fill_null(-1).to_numpy()
+    column = np.where(np.isnan(column), -1, column)
+    known = np.isin(column, (-1, 0, 1))
+    return np.where(known, column, -1).astype(np.int8), ~known
+
+
+def _quarantine(batch: Batch, rows: npt.NDArray[np.int64], reasons: npt.NDArray[np.object_]) -> pa.Table:
+    part = batch.table.take(pa.array(rows))
+    part = part.add_column(0, "reason", pa.array(list(reasons), pa.string()))
+    part = part.add_column(0, "row", pa.array(rows, pa.int64()))
+    return part.add_column(0, "origin", pa.array([batch.origin] * len(rows), pa.string()))
+
+
+def _warnings(batch: Batch, channels: tuple[str, ...], values: npt.NDArray[np.float32], out_of_order: int) -> list[str]:
+    warnings = []
+    if out_of_order:
+        warnings.append(f"{batch.origin}: {out_of_order} backward timestamps, put in order")
+    if not len(values):
+        return warnings
+    missing = np.isnan(values).mean(axis=0)
+    for name, share in zip(channels, missing, strict=True):
+        if share >= MISSING_WARNING:
+            warnings.append(f"{batch.origin}: channel {name} lacks {share:.0%} of its readings")
+    filled = np.where(np.isnan(values), -np.inf, values)
+    lowest = np.where(np.isnan(values), np.inf, values).min(axis=0)
+    constant = [name for name, low, high in zip(channels, lowest, filled.max(axis=0), strict=True) if low == high]
+    if constant:
+        tail = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
+        warnings.append(f"{batch.origin}: constant channel {', '.join(constant[:5])}{tail}")
+    return warnings
+
+
+def day_of(timestamps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the day (UTC) of each timestamp, in days since 1970."""
+    return timestamps // DAY_US

@@ -1,0 +1,125 @@
+"""Running flows from the command line: through Prefect's engine where an API is there, else as plain calls."""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from watchkeeper.cli.show import Steps
+from watchkeeper.progress import listening
+from watchkeeper.settings import Settings, load_settings
+from watchkeeper.watch import load_watch
+
+if TYPE_CHECKING:
+    from watchkeeper.lake import Lake
+    from watchkeeper.records import Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored
+    from watchkeeper.registry import Registry, VersionLine
+
+R = TypeVar("R")
+
+PREFECT_ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a server on a fresh database takes 20 to 30 s
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",  # errors are said once, in one line, by the command line
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def _prepare() -> Settings:
+    """Load the settings and set what Prefect reads when it is imported."""
+    loaded = load_settings()
+    for name, value in PREFECT_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not os.environ.get("PREFECT_API_URL"):
+        home = Path(os.environ.setdefault("PREFECT_HOME", str((loaded.home / "prefect").absolute())))
+        home.mkdir(parents=True, exist_ok=True)
+    return loaded
+
+
+def _call(settings: Settings, flow: Callable[..., R], **parameters: Any) -> R:
+    function: Callable[..., R] = flow if settings.runs_through_prefect else flow.fn  # type: ignore[attr-defined] # of Flow
+    with Steps() as steps, listening(steps):
+        return function(**parameters)
+
+
+def is_embedded() -> bool:
+    """Tell whether nobody else listens for events: no Prefect API with automations is configured."""
+    return not os.environ.get("PREFECT_API_URL")
+
+
+def ingest(watch: str, until: datetime | None = None) -> "Ingested":
+    """Run the flow `ingest`."""
+    settings = _prepare()
+    load_watch(watch, settings.watches)
+    from flows.ingest import ingest as flow
+
+    return _call(settings, flow, watch=watch, until=until)
+
+
+def retrain(
+    watch: str, reason: str = "asked for", report: str | None = None, until: datetime | None = None
+) -> "Retrained":
+    """Run the flow `retrain`."""
+    settings = _prepare()
+    load_watch(watch, settings.watches)
+    from flows.retrain import retrain as flow
+
+    return _call(settings, flow, watch=watch, reason=reason, report=report, until=until)
+
+
+def score(watch: str) -> "Scored":
+    """Run the flow `score`."""
+    settings = _prepare()
+    load_watch(watch, settings.watches)
+    from flows.score import score as flow
+
+    return _call(settings, flow, watch=watch)
+
+
+def check_drift(watch: str) -> "DriftCheck":
+    """Run the flow `check_drift`."""
+    settings = _prepare()
+    load_watch(watch, settings.watches)
+    from flows.check_drift import check_drift as flow
+
+    return _call(settings, flow, watch=watch)
+
+
+def rollback(watch: str, to: int | None, why: str) -> "Decision":
+    """Run the flow `rollback`."""
+    settings = _prepare()
+    load_watch(watch, settings.watches)
+    from flows.rollback import rollback as flow
+
+    return _call(settings, flow, watch=watch, to=to, why=why)
+
+
+def versions(watch: str) -> "list[VersionLine]":
+    """Read the watch's versions."""
+    _, registry = _stores(watch)
+    return registry.versions(watch)
+
+
+def report(watch: str) -> "tuple[Evaluation | None, DriftCheck | None, list[Decision]]":
+    """Read the latest evaluation, the latest drift check and the audit."""
+    from tasks.check_drift import read_checks
+    from tasks.evaluate import latest_evaluation
+    from watchkeeper.promotion import read_audit
+
+    lake, _ = _stores(watch)
+    checks = read_checks(lake, watch)
+    audit = read_audit(lake, watch)
+    return latest_evaluation(lake, audit), checks[-1] if checks else None, audit
+
+
+def _stores(watch: str) -> "tuple[Lake, Registry]":
+    settings = _prepare()
+    load_watch(watch, settings.watches)
+    from watchkeeper.lake import Lake
+    from watchkeeper.registry import Registry
+
+    lake = Lake(settings.lake_uri)
+    return lake, Registry(settings.registry_uri, lake.uri_of("mlflow"))

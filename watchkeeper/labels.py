@@ -1,0 +1,103 @@
+"""The label store: append-only events that say what a stretch of a series was.
+
+One file a batch, under `labels/watch=<w>/<digest>.parquet`. Where events overlap, a person's word stands over an
+imported one, that over an answered one, that over a propagated one, and of equals the later.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from watchkeeper.lake import Lake, digest_of
+
+Origin = Literal["propagated", "answered", "imported", "human"]
+"""`imported` came with the data, `answered` is imported truth that the agent asked for (of a whole window,
+so it stands below the exact one), `human` is a person's word."""
+RANK: dict[str, int] = {"propagated": 0, "answered": 1, "imported": 2, "human": 3}
+
+SCHEMA = pa.schema(
+    [
+        ("series", pa.string()),
+        ("start", pa.timestamp("us", tz="UTC")),
+        ("end", pa.timestamp("us", tz="UTC")),
+        ("label", pa.int8()),
+        ("who", pa.string()),
+        ("when", pa.timestamp("us", tz="UTC")),
+        ("origin", pa.string()),
+    ]
+)
+
+Timestamps = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int8]
+
+
+def runs_of(label: Labels) -> npt.NDArray[np.int64]:
+    """Return the half-open runs [start, end) of equal labels, int64 (n, 2)."""
+    if not len(label):
+        return np.empty((0, 2), dtype=np.int64)
+    edges = np.flatnonzero(np.diff(label)) + 1
+    return np.stack([np.r_[0, edges], np.r_[edges, len(label)]], axis=1)
+
+
+def events_of(series: str, timestamps: Timestamps, label: Labels) -> list[tuple[str, int, int, int]]:
+    """Turn per-sample labels into events (series, start, end, label), times in µs; unknown samples give none."""
+    return [
+        (series, int(timestamps[start]), int(timestamps[end - 1]) + 1, int(label[start]))
+        for start, end in runs_of(label)
+        if label[start] >= 0
+    ]
+
+
+def write_labels(
+    lake: Lake, watch: str, events: Iterable[tuple[str, int, int, int]], who: str, origin: Origin, when: datetime
+) -> str:
+    """Append a batch of events and return its key. The same events by the same hand give the same key."""
+    rows = sorted(events)
+    key = f"labels/watch={watch}/{digest_of([rows, who, origin])[:32]}.parquet"
+    if not lake.exists(key):
+        series, start, end, label = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [], [])
+        at = int(when.astimezone(UTC).timestamp() * 1e6)
+        columns = [series, start, end, label, [who] * len(rows), [at] * len(rows), [origin] * len(rows)]
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+        lake.put_table(key, pa.table(arrays, schema=SCHEMA))
+    return key
+
+
+def read_labels(lake: Lake, keys: Iterable[str]) -> pa.Table:
+    """Read batches of events in the order in which they are to be applied: weakest first."""
+    tables = [lake.get_table(key) for key in keys]
+    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    rank = np.array([RANK[origin] for origin in table["origin"].to_pylist()], dtype=np.int64)
+    when = table["when"].cast(pa.int64()).to_numpy()
+    start = table["start"].cast(pa.int64()).to_numpy()
+    return table.take(np.lexsort((start, when, rank)))
+
+
+def asked_for(events: pa.Table) -> pa.Table:
+    """Leave out what came with the data and was never asked for."""
+    return events.filter(pc.not_equal(events["origin"], "imported"))
+
+
+def label_samples(events: pa.Table, series: str, timestamps: Timestamps) -> Labels:
+    """Give each sample of a series its label.
+
+    Args:
+        events: as from `read_labels`.
+        series: the series' name.
+        timestamps: int64 (time,), µs since 1970 UTC, ascending.
+
+    Returns:
+        int8 (time,): 1 anomalous, 0 normal, −1 unknown.
+    """
+    label = np.full(len(timestamps), -1, dtype=np.int8)
+    chosen = events.filter(pc.equal(events["series"], series))
+    starts = np.searchsorted(timestamps, chosen["start"].cast(pa.int64()).to_numpy())
+    ends = np.searchsorted(timestamps, chosen["end"].cast(pa.int64()).to_numpy())
+    for start, end, value in zip(starts, ends, chosen["label"].to_numpy(), strict=True):
+        label[start:end] = value
+    return label

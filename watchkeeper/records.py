@@ -1,0 +1,257 @@
+"""Records: what steps hand to one another. Small, frozen, JSON-able; URIs and keys, never arrays or clients.
+
+`str(record)` is the one line of result that a step shows.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from watchkeeper.clock import to_datetime
+
+
+class Record(BaseModel):
+    """A frozen record; unknown fields are refused when one is read back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RawFile(Record):
+    """One immutable Parquet file of raw rows: one series, one day (UTC)."""
+
+    key: str
+    series: str
+    date: str
+    rows: int
+    start: datetime
+    end: datetime
+    sha256: str
+
+
+class Snapshot(Record):
+    """An immutable list of raw files, label files and questions asked so far: what a version is trained on."""
+
+    id: str
+    watch: str
+    channels: tuple[str, ...]
+    files: tuple[RawFile, ...]
+    labels: tuple[str, ...]
+    queue: tuple[str, ...]
+    rows: int
+    start: datetime
+    end: datetime
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The names of the series, sorted."""
+        return tuple(sorted({file.series for file in self.files}))
+
+
+class Refusal(Record):
+    """A file that could not be used, and why."""
+
+    origin: str
+    reason: str
+
+
+class Ingested(Record):
+    """What an ingest did."""
+
+    snapshot: str
+    rows: int
+    new_rows: int
+    quarantined: dict[str, int]
+    refused: tuple[Refusal, ...]
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        bad = sum(self.quarantined.values())
+        tail = f", {bad:,} rows quarantined" if bad else ""
+        tail += f", {len(self.refused)} files refused" if self.refused else ""
+        return f"{self.new_rows:,} new rows, {self.rows:,} in all, snapshot {self.snapshot}{tail}"
+
+
+class Prepared(Record):
+    """Scaled rows, split by time, under one key of the lake."""
+
+    key: str
+    folder: str
+    snapshot: str
+    channels: tuple[str, ...]
+    series: tuple[str, ...]
+    interval_s: float
+    rows: int
+    left_out: tuple[Refusal, ...] = ()
+
+    def __str__(self) -> str:
+        tail = f", {len(self.left_out)} series left out" if self.left_out else ""
+        return f"{len(self.series)} series × {len(self.channels)} channels, {self.rows:,} rows{tail}"
+
+
+class Trained(Record):
+    """A fitted detector, still without the agent or with it, under one key of the lake."""
+
+    key: str
+    members: tuple[str, ...]
+    summary: str
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+class WarmedUp(Record):
+    """Pseudo-labels for the replay buffer, under one key of the lake."""
+
+    key: str
+    anomalous: int
+    normal: int
+
+    def __str__(self) -> str:
+        return f"{self.anomalous:,} extremes and {self.normal:,} normal windows from the Isolation Forest"
+
+
+class Question(Record):
+    """A window that the agent asked about; `answer` is 1, 0, or None while nobody knows."""
+
+    series: str
+    start: datetime
+    end: datetime
+    reason: str
+    answer: int | None
+
+    @classmethod
+    def of(cls, series: str, start: int, end: int, reason: str, answer: int) -> "Question":
+        """Make one from times in µs since 1970 UTC and an answer of 1, 0 or −1."""
+        known = None if answer < 0 else answer
+        return cls(series=series, start=to_datetime(start), end=to_datetime(end), reason=reason, answer=known)
+
+
+class Asked(Record):
+    """What became of the agent's questions."""
+
+    questions: int
+    answered: int
+
+    def __str__(self) -> str:
+        return f"{self.questions} questions, {self.answered} answered, {self.questions - self.answered} for people"
+
+
+class Row(Record):
+    """One row of the evaluation: how one scorer did on the held-out rows of one series. NaN stands as None."""
+
+    series: str
+    row: str
+    vus_pr: float | None
+    auc_pr: float | None
+    best_f1: float | None
+    f1: float | None
+    event_recall: float | None
+    alarms_per_day: float | None
+
+
+class Evaluation(Record):
+    """Candidate and champion on the same held-out rows."""
+
+    key: str
+    truth: str
+    start: datetime
+    end: datetime
+    rows: tuple[Row, ...]
+    against: int | None
+    difference: float | None
+    low: float | None
+    high: float | None
+
+    def mean(self, row: str, metric: str) -> float | None:
+        """The mean of a metric over the series that have it; None where none has."""
+        values = [value for r in self.rows if r.row == row and (value := getattr(r, metric)) is not None]
+        return sum(values) / len(values) if values else None
+
+    def __str__(self) -> str:
+        own, random = self.mean("combination", "vus_pr"), self.mean("random", "vus_pr")
+        if own is None or random is None:
+            return "no anomaly in the held-out rows"
+        return f"VUS-PR {own:.3f} on held-out rows (random {random:.3f}), truth: {self.truth}"
+
+
+class Registered(Record):
+    """A version in the registry."""
+
+    watch: str
+    version: int
+    source: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"version {self.version} of {self.watch}"
+
+
+class Decision(Record):
+    """What the gate, a person or a probation decided, and why. One audit record each."""
+
+    watch: str
+    action: str
+    """promoted, refused or rolled back"""
+    version: int
+    previous: int | None
+    who: str
+    when: datetime
+    reasons: tuple[str, ...]
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"version {self.version} {self.action}: {'; '.join(self.reasons)}"
+
+
+class Scored(Record):
+    """What a score run did."""
+
+    watch: str
+    version: int
+    rows: int
+    alarms: int
+    start: datetime | None
+    end: datetime | None
+    left_out: tuple[str, ...] = ()
+    """Series that came after the version was trained."""
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return f"no new rows for version {self.version}"
+        return f"{self.rows:,} rows scored by version {self.version}, {self.alarms:,} alarms"
+
+
+class DriftCheck(Record):
+    """What a drift check found; `started` says that its event asks for a retrain."""
+
+    watch: str
+    version: int
+    when: datetime
+    until: datetime
+    exceeds: bool
+    consecutive: int
+    started: bool
+    reasons: tuple[str, ...]
+    report: str
+    verdict: str
+    event_id: str | None
+
+    def __str__(self) -> str:
+        word = "drift" if self.exceeds else "no drift"
+        tail = "; retrain asked for" if self.started else ""
+        return f"{word} ({'; '.join(self.reasons)}){tail}"
+
+
+class Retrained(Record):
+    """What a retrain did, from first row to decision."""
+
+    ingested: Ingested
+    prepared: Prepared
+    evaluation: Evaluation
+    version: Registered
+    decision: Decision
+
+    def __str__(self) -> str:
+        return str(self.decision)

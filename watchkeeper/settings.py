@@ -1,0 +1,122 @@
+"""Settings: one frozen, typed object, loaded once at the edge and passed down in narrow parts.
+
+Order: command line over environment (`WATCHKEEPER_…`) over file (`watchkeeper.toml`) over default. Unknown keys are
+errors, in the environment too: a misspelt setting that is silently ignored is found at three in the morning.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from watchkeeper.errors import SettingsError
+
+ENV_PREFIX = "WATCHKEEPER_"
+CONFIG_FILE = "watchkeeper.toml"
+
+
+class Settings(BaseSettings):
+    """Where things are and how they run. What is watched, and how, stands in a watch file (watchkeeper/watch.py).
+
+    Attributes:
+        home: folder for everything that Watchkeeper keeps when nothing else is said.
+        lake: where data lives: `file:///…`; default `<home>/lake`.
+        registry: MLflow's tracking and registry store: `sqlite:///…`; default `<home>/registry.db`.
+        watches: folder of watch files.
+        data: folder of labelled benchmark series that watches may name as `$WATCHKEEPER_DATA`.
+        engine: `direct` runs flows as plain calls in this process; `prefect` runs them through Prefect; `auto` takes
+            Prefect when an API is configured (`PREFECT_API_URL`).
+        device: where networks train: `cpu`, or `cuda` on a machine that has one.
+        threads: CPU threads for training; one gives bit-equal versions on machines of any core count.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    home: Path = Path(".watchkeeper")
+    lake: str = ""
+    registry: str = ""
+    watches: Path = Path("watches")
+    data: Path | None = None
+    engine: Literal["auto", "direct", "prefect"] = "auto"
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 1
+
+    @property
+    def lake_uri(self) -> str:
+        """The lake's URI, absolute."""
+        return self.lake or (self.home / "lake").absolute().as_uri()
+
+    @property
+    def registry_uri(self) -> str:
+        """The registry's URI, absolute."""
+        return self.registry or f"sqlite:///{(self.home / 'registry.db').absolute()}"
+
+    @property
+    def runs_through_prefect(self) -> bool:
+        """Whether flows go through Prefect's engine."""
+        return self.engine == "prefect" or (self.engine == "auto" and bool(os.environ.get("PREFECT_API_URL")))
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Load the settings from the environment, the file and the defaults.
+
+    The command line hands its options over as environment variables of its own process, so that a flow that Prefect
+    runs finds the same settings as a flow that is called directly.
+
+    Args:
+        config: the settings file; default `watchkeeper.toml` in the current folder, which may be absent.
+
+    Raises:
+        SettingsError: a key is unknown, a value is of the wrong kind, or the named file is missing.
+    """
+    named = config or (Path(path) if (path := os.environ.get(f"{ENV_PREFIX}CONFIG")) else None)
+    if named and not named.is_file():
+        raise SettingsError(f"settings file {named}: not found")
+    file = named or Path(CONFIG_FILE)
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - part of the signature; no .env file is read
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+    _refuse_unknown_environment()
+    try:
+        return Loaded()
+    except ValidationError as error:
+        raise SettingsError(f"settings ({file} and {ENV_PREFIX}… variables): {first_problem(error)}") from error
+    except ValueError as error:  # tomllib's message says line and column
+        raise SettingsError(f"settings file {file} is not valid TOML: {error}") from error
+
+
+def _refuse_unknown_environment() -> None:
+    known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields} | {f"{ENV_PREFIX}CONFIG"}
+    for key in sorted(os.environ):
+        if key.startswith(ENV_PREFIX) and key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+            raise SettingsError(f"environment variable {key} is not a setting; {hint}")
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say the first problem that pydantic found in one line: where, what was found, what was wanted."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "file"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {where}"
+    found = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
+    return f"{where}: {problem['msg']}{found}"

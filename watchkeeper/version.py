@@ -1,0 +1,149 @@
+"""A version of a model: a folder of a JSON manifest, safetensors weights and a reference sample. No pickle anywhere.
+
+The manifest holds the checksum of each other file, and the registry holds the manifest's. A folder is read only if
+every checksum fits and nothing unknown lies in it. Neither writing nor reading needs MLflow.
+"""
+
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field, ValidationError
+
+from watchkeeper.errors import VersionRefusedError
+from watchkeeper.lake import digest, parquet_bytes
+from watchkeeper.records import Record
+from watchkeeper.settings import first_problem
+
+FORMAT = 1
+MANIFEST, WEIGHTS, REFERENCE = "manifest.json", "detector.safetensors", "reference.parquet"
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class Manifest(Record):
+    """What a version is, and what it was made from. It holds no clock: equal input gives an equal manifest.
+
+    Attributes:
+        format: of the folder; a loader refuses one that it does not know.
+        run: the key of the run that made it: a digest of snapshot, watch, seed and code.
+        interval_s: median time between rows of the training data.
+        held_out_from: the first row that the version did not learn from.
+        code: digest of the code that trained it.
+        labels: how many rows of each label the training part had, and how many windows the agent asked about.
+        detector: configuration of the detector; its arrays are in the weights file.
+        evaluation: mean figures on the held-out rows by scorer.
+        files: SHA-256 of each other file of the folder.
+    """
+
+    format: int
+    watch: str
+    run: str
+    snapshot: str
+    channels: tuple[str, ...]
+    series: tuple[str, ...]
+    interval_s: float
+    held_out_from: datetime
+    window: int
+    code: str
+    seed: int
+    labels: dict[str, int]
+    detector: dict[str, Any]
+    evaluation: dict[str, dict[str, float | None]]
+    files: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """A version as read from its folder."""
+
+    manifest: Manifest
+    arrays: Arrays
+    reference: pa.Table
+
+
+def write_version(folder: Path, manifest: Manifest, arrays: Arrays, reference: pa.Table) -> str:
+    """Write a version's folder, manifest last, and return the manifest's SHA-256.
+
+    Args:
+        folder: where to; emptied first.
+        manifest: without `files`.
+        arrays: the detector's arrays by name.
+        reference: rows that drift checks compare with: timestamp, series, score and channels.
+    """
+    from safetensors.numpy import save
+
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    contents = {
+        WEIGHTS: save({name: np.ascontiguousarray(array) for name, array in arrays.items()}),
+        REFERENCE: parquet_bytes(reference),
+    }
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    complete = manifest.model_copy(update={"files": {name: digest(data) for name, data in contents.items()}})
+    text = json.dumps(complete.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False).encode()
+    (folder / MANIFEST).write_bytes(text)
+    return digest(text)
+
+
+def read_version(folder: Path, sha256: str) -> Version:
+    """Read a version's folder, or refuse it.
+
+    Args:
+        folder: the version's folder.
+        sha256: the manifest's digest as the registry knows it.
+
+    Raises:
+        VersionRefusedError: a file is missing, unknown or changed, or the format is not known.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    text = _read(folder / MANIFEST)
+    if digest(text) != sha256:
+        raise VersionRefusedError(
+            f"{folder / MANIFEST} is not the registered one: SHA-256 {digest(text)[:12]}…, registered {sha256[:12]}…; "
+            f"restore the folder from a backup or roll back to another version"
+        )
+    try:
+        manifest = Manifest(**json.loads(text))
+    except (ValueError, ValidationError) as error:
+        why = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise VersionRefusedError(f"{folder / MANIFEST} cannot be understood: {why}") from error
+    if manifest.format != FORMAT:
+        raise VersionRefusedError(
+            f"{folder}: format {manifest.format} is not known, wanted {FORMAT}; update Watchkeeper"
+        )
+    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    if unknown := sorted(present - set(manifest.files)):
+        raise VersionRefusedError(f"{folder} holds files that its manifest does not name: {', '.join(unknown)}")
+    contents = {name: _read(folder / name) for name in (WEIGHTS, REFERENCE)}
+    for name, data in contents.items():
+        if digest(data) != manifest.files.get(name):
+            raise VersionRefusedError(
+                f"{folder / name} has changed since it was written: its SHA-256 differs from the manifest's; "
+                f"restore the folder from a backup or roll back to another version"
+            )
+    try:
+        arrays = load(contents[WEIGHTS])
+    except SafetensorError as error:
+        raise VersionRefusedError(f"{folder / WEIGHTS} is no safetensors file: {error}") from error
+    return Version(manifest, arrays, pq.ParquetFile(io.BytesIO(contents[REFERENCE])).read())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VersionRefusedError(f"cannot read {path}: {error.strerror}") from error

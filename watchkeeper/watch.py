@@ -1,0 +1,177 @@
+"""A watch: a named group of series that share one model, one schedule, one label budget and one alarm budget."""
+
+import difflib
+import os
+import re
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from watchkeeper.errors import WatchError
+from watchkeeper.settings import first_problem
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""What a watch, a series or a channel-free path part may be called: it becomes part of paths in the lake."""
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Table(BaseModel):
+    """A table of a watch file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shift(Table):
+    """The plant's world changes after so many days and stays changed."""
+
+    after_days: float = Field(gt=0)
+    strength: float = Field(default=1.0, gt=0)
+
+
+class PlantSource(Table):
+    """A fabricated water-treatment plant (tasks/sources/plant.py), for demos and tests."""
+
+    kind: Literal["plant"]
+    start: datetime
+    days: float = Field(default=21, gt=0)
+    seed: int = 0
+    lines: int = Field(default=2, ge=1, le=64)
+    shift: Shift | None = None
+
+    @field_validator("start")
+    @classmethod
+    def _utc(cls, start: datetime) -> datetime:
+        return start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+
+
+class ParquetSource(Table):
+    """A folder of Parquet files, one series each; a series may be spread over several files.
+
+    The series is the file name up to its first dot: `smd_machine_1_6.train.parquet` is `smd_machine_1_6`.
+    """
+
+    kind: Literal["parquet"]
+    folder: str
+    files: str = "*.parquet"
+    timestamp: str = "timestamp"
+    label: str = "label"
+
+    def path(self) -> Path:
+        """Return the folder, with environment variables filled in.
+
+        Raises:
+            WatchError: a variable that the folder names is not set.
+        """
+        filled = os.path.expandvars(self.folder)
+        if missing := re.search(r"\$\{?(\w+)", filled):
+            raise WatchError(
+                f"source folder {self.folder}: the environment variable {missing[1]} is not set; "
+                f"set it to the folder that holds {self.files}"
+            )
+        return Path(filled)
+
+
+class SplitRule(Table):
+    """Shares of the rows, by time: what is left before these two is for training."""
+
+    history_days: float | None = Field(default=None, gt=0, description="only so many of the latest days are used")
+    calibration: Share = 0.15
+    held_out: Share = 0.25
+
+
+class LabelRule(Table):
+    """How many windows the agent may ask about in one retrain, and what labels that came with the data are for.
+
+    `known`: they train the agent. `oracle`: they answer its questions within the budget, as a person would.
+    """
+
+    budget: int = Field(default=50, ge=0)
+    imported: Literal["known", "oracle"] = "known"
+
+
+class AlarmRule(Table):
+    """How many alarms people are willing to look at."""
+
+    budget_per_day: float = Field(default=2.0, gt=0)
+
+
+class AgentRule(Table):
+    """The agent: how long it trains. `enabled = false` leaves it out of the detector."""
+
+    enabled: bool = True
+    episodes: int = Field(default=12, ge=1)
+
+
+class DriftRule(Table):
+    """When the world counts as changed (tasks/drift.py)."""
+
+    days: float = Field(default=2.0, gt=0, description="how many of the latest days are compared")
+    share: Share = 0.3
+    consecutive: int = Field(default=2, ge=1, description="checks in a row that must find drift")
+    cool_down_hours: float = Field(default=24.0, ge=0)
+
+
+class GateRule(Table):
+    """When a candidate takes over."""
+
+    resamples: int = Field(default=200, ge=20)
+    level: Share = 0.9
+    tolerance: float = Field(default=0.02, ge=0, description="how far below the champion the interval may reach")
+    alarm_slack: float = Field(default=1.5, ge=1, description="alarms per day, as a multiple of the budget")
+
+
+class Schedule(Table):
+    """Cron expressions in UTC; prefect.yaml carries them."""
+
+    ingest: str = "*/15 * * * *"
+    retrain: str = "0 2 * * *"
+    score: str = "*/15 * * * *"
+    check_drift: str = "30 * * * *"
+
+
+class Watch(Table):
+    """What is watched and how. See watches/plant.toml for each key with its meaning."""
+
+    name: str
+    source: Annotated[PlantSource | ParquetSource, Field(discriminator="kind")]
+    channels: tuple[str, ...] = ()
+    window: int = Field(default=50, ge=2, le=10_000)
+    stride: int = Field(default=1, ge=1)
+    members: tuple[str, ...] = ("norm", "pca", "ridge", "vae")
+    seed: int = Field(default=0, ge=0)
+    split: SplitRule = SplitRule()
+    labels: LabelRule = LabelRule()
+    alarms: AlarmRule = AlarmRule()
+    agent: AgentRule = AgentRule()
+    drift: DriftRule = DriftRule()
+    gate: GateRule = GateRule()
+    schedule: Schedule = Schedule()
+
+
+def load_watch(name: str, folder: Path) -> Watch:
+    """Load `<folder>/<name>.toml`.
+
+    Raises:
+        WatchError: there is no such watch, or its file is not valid.
+    """
+    known = sorted(path.stem for path in folder.glob("*.toml"))
+    if name not in known:
+        if not known:
+            raise WatchError(f"watch {name}: no watch files in {folder.absolute()}; run from the project's folder")
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        raise WatchError(f"watch {name}: there is no {folder / name}.toml; {hint}")
+    if not NAME.fullmatch(name):
+        raise WatchError(f"watch {name}: a name holds letters, digits, '_', '-' and '.'")
+    file = folder / f"{name}.toml"
+    try:
+        table: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        return Watch(**{"name": name, **table})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise WatchError(f"{file}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise WatchError(f"{file}: {first_problem(error)}") from error
