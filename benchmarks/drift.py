@@ -38,7 +38,7 @@ STEPS = {
 }  # between checks; 7 hours: the checks meet every hour of the day
 CHECKS_A_WORLD = 20
 LATEST = 10  # checks after which a change counts as not found
-CHANGES = ("shift by 1 σ", "drop-out", "stuck", "variance doubled")
+CHANGES = ("nothing (floor)", "shift by 1 σ", "drop-out", "stuck", "variance doubled")
 
 Found = tuple[set[str], bool]
 """The columns that drifted, and the verdict."""
@@ -103,6 +103,7 @@ def changed(frame: pd.DataFrame, onset: int, channels: list[str], change: str, r
         old = frame[name].iloc[onset:].to_numpy()
         mean, sigma = float(reference[name].mean()), float(reference[name].std())
         new = {
+            "nothing (floor)": old,
             "shift by 1 σ": old + sigma,
             "drop-out": np.full_like(old, np.nan),
             "stuck": np.full_like(old, old[0]),
@@ -154,18 +155,21 @@ def false_alarms(span: str, worlds: int) -> dict[str, dict[str, float]]:
     rows, step = SPANS[span], STEPS[span]
     first = REFERENCE_DAYS * PER_DAY + rows
     found: dict[str, list[Found]] = {each.name: [] for each in JUDGES}
+    twice: dict[str, list[bool]] = {each.name: [] for each in JUDGES}
     for seed in track(range(worlds), description=f"no change, {span}"):
         frame = world(seed, (first + step * CHECKS_A_WORLD) / PER_DAY)
         reference = frame.iloc[: REFERENCE_DAYS * PER_DAY]
         frame = scored(frame, reference)
-        for end in range(first, first + step * CHECKS_A_WORLD, step):
-            for each in JUDGES:
-                past = frame.iloc[: REFERENCE_DAYS * PER_DAY]
-                found[each.name].append(each.decide(past, frame.iloc[end - rows : end], seed))
+        past = frame.iloc[: REFERENCE_DAYS * PER_DAY]
+        ends = range(first, first + step * CHECKS_A_WORLD, step)
+        for each in JUDGES:
+            checks = [each.decide(past, frame.iloc[end - rows : end], seed) for end in ends]
+            found[each.name] += checks
+            twice[each.name] += [earlier[1] and later[1] for earlier, later in pairwise(checks)]
     return {
         name: {
             "verdicts": float(np.mean([exceeds for _, exceeds in checks])),
-            "two_in_a_row": float(np.mean([first[1] and then[1] for first, then in pairwise(checks)])),
+            "two_in_a_row": float(np.mean(twice[name])),
             "channels": float(np.mean([len(columns - {"score"}) / len(CHANNELS) for columns, _ in checks])),
             "score": float(np.mean(["score" in columns for columns, _ in checks])),
         }
@@ -226,7 +230,7 @@ def found_table(span: str, found: dict[str, dict[str, dict[str, float]]], worlds
     table = Table(title=title, title_justify="left")
     for heading in ("change", "what", "1st check", "by 2nd", f"by {LATEST}th", "median"):
         table.add_column(heading, justify="left" if heading in ("change", "what") else "right")
-    what = {"channel": "one channel: it is named", "verdict": "three of eight: verdict"}
+    what = {"channel": "one: named", "verdict": "three: verdict"}  # of eight channels
     for change, row in found.items():
         for key, label in what.items():
             waits = row[key]

@@ -16,5 +16,5 @@ def check_drift(watch: str) -> DriftCheck:
         watch: the name of a watch file.
     """
     settings = load_settings()
-    chosen = load_watch(watch, settings.watches)
+    chosen = load_watch(watch, settings.watches, settings.data)
     return compare_days(settings.lake_uri, settings.registry_uri, chosen)

@@ -19,5 +19,5 @@ def ingest(watch: str, until: datetime | None = None) -> Ingested:
         until: rows from this time on are left for a later ingest.
     """
     settings = load_settings()
-    chosen = load_watch(watch, settings.watches)
+    chosen = load_watch(watch, settings.watches, settings.data)
     return ingest_rows(settings.lake_uri, chosen, until)

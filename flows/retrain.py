@@ -34,7 +34,7 @@ def retrain(
     """
     settings = load_settings()
     lake, registry = settings.lake_uri, settings.registry_uri
-    chosen = load_watch(watch, settings.watches)
+    chosen = load_watch(watch, settings.watches, settings.data)
     ingested = ingest(lake, chosen, until)
     prepared = prepare(lake, chosen, ingested.snapshot)
     base = train_vae(lake, chosen, prepared, settings.device, settings.threads)

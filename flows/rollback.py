@@ -18,5 +18,5 @@ def rollback(watch: str, to: int | None = None, why: str = "asked for") -> Decis
         why: for the audit record.
     """
     settings = load_settings()
-    chosen = load_watch(watch, settings.watches)
+    chosen = load_watch(watch, settings.watches, settings.data)
     return roll_back(settings.lake_uri, settings.registry_uri, chosen, to, why)

@@ -16,5 +16,5 @@ def score(watch: str) -> Scored:
         watch: the name of a watch file.
     """
     settings = load_settings()
-    chosen = load_watch(watch, settings.watches)
+    chosen = load_watch(watch, settings.watches, settings.data)
     return score_rows(settings.lake_uri, settings.registry_uri, chosen)

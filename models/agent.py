@@ -14,6 +14,10 @@ Deviations from the paper and its public code, each held by a test in tests/mode
    sample throws half of that away.
 9. The discount is 0 by default. The future is the same for both actions, so it moves both Q values alike and says
    nothing about the decision; docs/agent.md has the figures.
+10. Q starts from the norm of the observation (models/recurrence.py), so that what lies beyond all training rows is not
+    called normal by an LSTM whose units are saturated.
+
+The file is longer than the house likes, so that the algorithm can be read from top to bottom in one place.
 """
 
 import copy
@@ -398,11 +402,14 @@ def train_agent(
         epsilon = config.epsilon(number)
         reward, gap = training.roll_out(coefficient, epsilon)
         coefficient = config.coefficient.follow(coefficient, reward)
-        losses = []
-        for _ in range(updates):
-            shares = (config.anomalous_share, config.normal_share)
-            drawn = training.replay.sample(training.rows, training.chunk, config.batch, shares, training.rng)
-            losses.append(training.update(*drawn, coefficient))
+        strata, shares = (
+            training.replay.strata(training.rows, training.chunk),
+            (config.anomalous_share, config.normal_share),
+        )
+        losses = [
+            training.update(*training.replay.sample(config.batch, strata, shares, training.rng), coefficient)
+            for _ in range(updates)
+        ]
         answered = sum(query.answer != UNKNOWN for query in queries)
         loss = float(torch.stack(losses).mean())
         history.append(Episode(number, coefficient, epsilon, reward, loss, gap, answered))
@@ -421,7 +428,7 @@ def _start(
     seed: int,
 ) -> _Training:
     """Build the networks and fill the replay buffer from warm-up and from the labels there are."""
-    rows = Rows.of(observations, errors, {}, config.device)
+    rows = Rows.of(observations, errors, labels, config.device)
     rows.weight.fill_(config.unlabelled_weight)
     shortest = int(np.diff(rows.offset).min())
     if shortest < config.window:

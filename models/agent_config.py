@@ -63,7 +63,7 @@ class AgentConfig:
     coefficient: Coefficient = field(default_factory=Coefficient)
     people_weight: float = 1.0
     propagated_weight: float = 0.3
-    pseudo_weight: float = 0.1
+    pseudo_weight: float = 0.3
     unlabelled_weight: float = 0.1
     anomalous_share: float = 0.25
     normal_share: float = 0.25

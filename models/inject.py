@@ -37,12 +37,13 @@ def inject(values: Array, seed: int) -> tuple[Array, npt.NDArray[np.int8]]:
         raise DataError(f"a series of {time} rows is too short to put anomalies in; wanted 100 or more")
     rng = np.random.default_rng(seed)
     changed, label = values.copy(), np.zeros(time, dtype=np.int8)
-    scale = np.nan_to_num(np.nanstd(np.where(np.isfinite(values), values, 0.0), axis=0))
+    # In float64, where equal float32 readings have no deviation at all; missing ones do not count.
+    scale = np.ma.masked_invalid(values.astype(np.float64)).std(axis=0).filled(0.0)
     moving = np.flatnonzero(scale > 0)
-    if not len(moving):  # nothing moves: a spike is the one anomaly that a constant channel can have
-        moving, scale = np.arange(channels), np.ones(channels)
     kinds = [kind for kind in KINDS if kind != "swap" or len(moving) > 1]
-    turn = 0
+    if not len(moving):  # nothing moves: a spike is the one anomaly that a constant channel can have
+        moving, scale, kinds = np.arange(channels), np.ones(channels), ["spike"]
+    turn = misses = 0
     while label.sum() < SHARE * time:
         kind = kinds[turn % len(kinds)]
         low, high = LENGTHS[kind]
@@ -50,7 +51,8 @@ def inject(values: Array, seed: int) -> tuple[Array, npt.NDArray[np.int8]]:
         start = int(rng.integers(0, time - length))
         turn += 1
         if label[max(0, start - 10) : start + length + 10].any():
-            if turn > 50 * len(KINDS):  # a short series is full before its share is reached
+            misses += 1
+            if misses > 50 * len(KINDS):  # a short series is full before its share is reached
                 break
             continue
         count = int(rng.integers(1, max(2, len(moving) // 4) + 1))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from models.parts import ANOMALOUS, NORMAL, UNKNOWN
 from models.windows import Array
-from watchkeeper.errors import BadInputError, DataError
+from watchkeeper.errors import DataError
 
 Labels = npt.NDArray[np.int8]
 NEIGHBOURS = 7
@@ -29,7 +29,7 @@ class Propagated:
     Attributes:
         label: int8 (n,), the known labels and, if the gate opened, the new ones; −1 elsewhere.
         agreement: share of the known labels, held out from the spreading, that it found again: (normal, anomalous);
-            0 where there were too few to judge.
+            0 where that was not judged.
         used: whether the gate opened.
     """
 
@@ -47,12 +47,12 @@ def propagate_labels(
         features: float32 (n, feature), one row for each window (models/warm_up.py, `embed_windows`).
         label: int8 (n,), 1, 0 or −1 unknown.
         wanted: agreement with held-out labels below which nothing is spread, asked of both classes.
-        most_windows: all labelled windows and a random choice of the others, up to this number, take part.
+        most_windows: all labelled windows and a random choice of the others, up to this number, take part; where
+            that many are labelled, there is no need to spread anything.
         seed: for that choice and for the folds.
 
     Raises:
         DataError: features and label do not fit.
-        BadInputError: there are more labelled windows than may take part.
 
     Source: label spreading, Zhou et al. 2004, as used in DRTA (arXiv 2508.18474); graph, bound and gate are ours.
     """
@@ -60,10 +60,8 @@ def propagate_labels(
         raise DataError(f"wanted one label for each of {len(features)} windows, found shape {label.shape}")
     known = np.flatnonzero(label != UNKNOWN)
     classes = [np.flatnonzero(label == value) for value in (NORMAL, ANOMALOUS)]
-    if min(map(len, classes)) < FEWEST or len(known) == len(label):
-        return Propagated(label.copy(), (0.0, 0.0), used=False)
-    if len(known) >= most_windows:
-        raise BadInputError(f"{len(known)} labelled windows leave no room among {most_windows}; raise most_windows")
+    if min(map(len, classes)) < FEWEST or len(known) >= min(len(label), most_windows):
+        return Propagated(label.copy(), (0.0, 0.0), used=False)  # too few to judge, or nothing left to gain
     rng = np.random.default_rng(seed)
     others = np.flatnonzero(label == UNKNOWN)
     others = rng.choice(others, min(len(others), most_windows - len(known)), replace=False)

@@ -13,11 +13,14 @@ SEGMENT = 256  # rows: 28,000 rows make a batch of 109, wide enough for one proc
 LEAD = 64  # rows run before a segment to guess its state
 TOLERANCE = 1e-6  # largest difference between a segment's start and its predecessor's end, the noise of float32 sums
 
+SLOPE = 0.25
+"""What a norm of one scale adds to Q(anomalous) and takes from Q(normal), before anything is learnt."""
+
 Hidden = tuple[torch.Tensor, torch.Tensor]
 
 
 class QNetwork(nn.Module):
-    """Observations to the values of both actions: an LSTM and a linear head."""
+    """Observations to the values of both actions: an LSTM, a linear head, and the norm as a first opinion."""
 
     def __init__(self, features: int, hidden: int, limit: float) -> None:
         """Build it with PyTorch's own initial weights.
@@ -44,8 +47,11 @@ class QNetwork(nn.Module):
             Q values float32 (time, batch, 2), actions normal and anomalous; h and c after the last row.
         """
         before = None if hidden is None else (hidden[0].unsqueeze(0), hidden[1].unsqueeze(0))
-        outputs, (h, c) = self.lstm(observation.clamp(-self.limit, self.limit), before)
-        values: torch.Tensor = self.head(outputs)
+        observation = observation.clamp(-self.limit, self.limit)
+        outputs, (h, c) = self.lstm(observation, before)
+        # Units of an LSTM saturate: all samples beyond those of training would look alike. The norm keeps them apart.
+        norm = observation.square().mean(dim=-1, keepdim=True).sqrt()
+        values: torch.Tensor = self.head(outputs) + norm * torch.tensor([-SLOPE, SLOPE], device=norm.device)
         return values, (h.squeeze(0), c.squeeze(0))
 
 

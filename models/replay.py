@@ -16,6 +16,8 @@ from models.windows import Array
 from watchkeeper.errors import BadInputError, DataError
 
 Indices = npt.NDArray[np.int64]
+Strata = tuple[Indices, Indices]
+"""Replay entries around anomalous labels, and around normal labels only."""
 
 
 @dataclass(eq=False)
@@ -61,6 +63,8 @@ class Rows:
         """
         if not observations:
             raise DataError("the agent needs at least one series to learn from, found none")
+        if strangers := sorted(set(labels) - set(observations)):
+            raise DataError(f"there are labels but no observations for series {', '.join(strangers)}")
         features = {values.shape[1:] for values in observations.values()}
         if len(features) != 1 or len(next(iter(features))) != 1:
             raise DataError(f"observations are (time, feature) with the same features for all series, found {features}")
@@ -137,40 +141,50 @@ class Replay:
         """All entries: series numbers and first rows, int64 (size,) each."""
         return self._series[: self._size].astype(np.int64), self._start[: self._size].astype(np.int64)
 
-    def sample(
-        self, rows: Rows, length: int, n: int, shares: tuple[float, float], rng: np.random.Generator
-    ) -> tuple[Indices, Indices]:
-        """Draw chunk starts with replacement, a share of them around labelled rows.
-
-        This is where the classes are balanced: rare anomalous rows are seen more often, and no reward is changed.
+    def strata(self, rows: Rows, length: int) -> Strata:
+        """Find the entries around labelled rows, with the labels as they are now.
 
         Args:
-            rows: the rows that the entries point into, with their labels as they are now.
-            length: rows of a chunk: an entry covers [start, start + length).
-            n: how many to draw.
-            shares: the shares drawn from chunks with anomalous labels, and from chunks with normal labels only; the
-                rest, and a share for which there is no chunk, is drawn from all.
-            rng: for the choice.
+            rows: the rows that the entries point into.
+            length: rows of a chunk: an entry covers [start, start + length) of its series.
 
-        Raises:
-            BadInputError: the buffer is empty.
+        Returns:
+            Numbers of the entries with anomalous labels, and of those with normal labels only, int64.
         """
-        if not self._size:
-            raise BadInputError("nothing to draw from an empty replay buffer; add chunk starts first")
         series, start = self.entries()
         first = rows.offset[series] + start
         last = np.minimum(first + length, rows.offset[series + 1])
         label = rows.label.cpu().numpy()
         anomalous = _count(label == ANOMALOUS, first, last) > 0
         normal = (_count(label == NORMAL, first, last) > 0) & ~anomalous
+        return np.flatnonzero(anomalous), np.flatnonzero(normal)
+
+    def sample(
+        self, n: int, strata: Strata, shares: tuple[float, float], rng: np.random.Generator
+    ) -> tuple[Indices, Indices]:
+        """Draw chunk starts with replacement, a share of them around labelled rows.
+
+        This is where the classes are balanced: rare anomalous rows are seen more often, and no reward is changed.
+
+        Args:
+            n: how many to draw.
+            strata: what `strata` found; none has been added since.
+            shares: of each stratum; the rest, and the share of an empty stratum, is drawn from all entries.
+            rng: for the choice.
+
+        Returns:
+            Series numbers and first rows, int64 (n,) each.
+
+        Raises:
+            BadInputError: the buffer is empty.
+        """
+        if not self._size:
+            raise BadInputError("nothing to draw from an empty replay buffer; add chunk starts first")
         drawn = [
-            rng.choice(members, int(n * share))
-            for members, share in zip((np.flatnonzero(anomalous), np.flatnonzero(normal)), shares, strict=True)
-            if len(members)
+            rng.choice(members, int(n * share)) for members, share in zip(strata, shares, strict=True) if len(members)
         ]
-        rest = n - sum(map(len, drawn))
-        chosen = np.concatenate([*drawn, rng.integers(0, self._size, rest)])
-        return series[chosen], start[chosen]
+        chosen = np.concatenate([*drawn, rng.integers(0, self._size, n - sum(map(len, drawn)))])
+        return self._series[chosen].astype(np.int64), self._start[chosen].astype(np.int64)
 
 
 def _count(mask: npt.NDArray[np.bool_], first: Indices, last: Indices) -> Indices:

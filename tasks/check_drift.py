@@ -56,7 +56,7 @@ def check_drift(lake_uri: str, registry_uri: str, watch: Watch) -> DriftCheck:
         verdicts[series] = judge(*frames[series], rule, watch.seed)
     worst = max(verdicts, key=lambda series: (verdicts[series].exceeds, verdicts[series].share))
     tell(0.5, f"report on {worst}")
-    _, page = compare(*frames[worst], rule, watch.seed)
+    _, page = compare(*frames[worst], rule, watch.seed, f"{worst} of watch {watch.name}")
     return _conclude(lake, watch, served.registered.version, snapshot, verdicts, worst, page)
 
 

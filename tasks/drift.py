@@ -31,8 +31,8 @@ class DriftRule:
 
     Attributes:
         rows: sampled from each side at most, so that the verdict does not depend on how much data there is.
-        method: "wasserstein", the mean distance that values must be moved to turn one distribution into the other.
-        threshold: distance of the values that a drifted column exceeds, whatever the reference did itself.
+        threshold: distance of the values that a drifted column exceeds, whatever the reference did itself. Distances
+            are how far values must be moved on average to turn one distribution into the other (Wasserstein).
         spread: distance of the values around their own mean that a drifted column exceeds: it sees a changed variance
             that a wandering mean hides.
         margin: a drifted column also exceeds `margin` times the largest distance of a block of the reference from the
@@ -45,7 +45,6 @@ class DriftRule:
     """
 
     rows: int = 2000
-    method: Literal["wasserstein"] = "wasserstein"
     threshold: float = 0.25
     spread: float = 0.2
     margin: float = 1.25
@@ -115,8 +114,10 @@ class DriftVerdict:
         return record
 
 
-def compare(reference: pd.DataFrame, current: pd.DataFrame, rule: DriftRule, seed: int) -> tuple[DriftVerdict, str]:
-    """Judge drift and write the report. Arguments and errors as in `judge`.
+def compare(
+    reference: pd.DataFrame, current: pd.DataFrame, rule: DriftRule, seed: int, subject: str = ""
+) -> tuple[DriftVerdict, str]:
+    """Judge drift and write the report. Arguments and errors as in `judge`; `subject` stands in the page's heading.
 
     Returns:
         The verdict, and one HTML page that loads nothing from a network: the verdict first, then Evidently's report of
@@ -125,7 +126,7 @@ def compare(reference: pd.DataFrame, current: pd.DataFrame, rule: DriftRule, see
     from tasks.drift_report import page  # Evidently takes seconds to import
 
     verdict, matched_reference, matched_current = _judge(reference, current, rule, seed)
-    return verdict, page(verdict, matched_reference, matched_current)
+    return verdict, page(verdict, matched_reference, matched_current, subject)
 
 
 def judge(reference: pd.DataFrame, current: pd.DataFrame, rule: DriftRule, seed: int) -> DriftVerdict:

@@ -28,17 +28,18 @@ STYLE = """
 """
 
 
-def page(verdict: DriftVerdict, reference: pd.DataFrame, current: pd.DataFrame) -> str:
+def page(verdict: DriftVerdict, reference: pd.DataFrame, current: pd.DataFrame, subject: str = "") -> str:
     """Write the page.
 
     Args:
         verdict: what `judge` found on these rows.
         reference: the matched and sampled rows of the reference, with the columns of the verdict.
         current: the same of the current days.
+        subject: what the rows are of, for the heading.
     """
     drawn = [column for column in verdict.columns if _drawable(column)][:DRAWN]
-    head = _verdict_section(verdict, drawn)
-    title = "Drift" if verdict.exceeds else "No drift"
+    title = html.escape(("Drift" if verdict.exceeds else "No drift") + (f": {subject}" if subject else ""))
+    head = _verdict_section(verdict, drawn, title)
     if not drawn:
         return (
             f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>{title}</title></head>'
@@ -57,20 +58,19 @@ def _drawable(column: ColumnDrift) -> bool:
 # The verdict
 
 
-def _verdict_section(verdict: DriftVerdict, drawn: Sequence[ColumnDrift]) -> str:
+def _verdict_section(verdict: DriftVerdict, drawn: Sequence[ColumnDrift], title: str) -> str:
     drifted = [column for column in verdict.columns if column.drifted]
     others = [column for column in verdict.columns if not column.drifted]
     apart = ", weekends with weekends" if verdict.weekends_apart else ""
     limits = (
         f"A limit is the larger of the fixed threshold and what {verdict.blocks} stretches of the reference, each as "
-        f"long as the current period, differ from the rest of it."
+        f"long as the current period, differ from the rest of it, with a margin."
         if verdict.blocks
         else "The limits are the fixed thresholds."
     )
-    heading = "Drift" if verdict.exceeds else "No drift"
     return (
         f"<style>{STYLE}</style>"
-        f'<section class="verdict"><h1{" class=drift" if verdict.exceeds else ""}>{heading}</h1>'
+        f'<section class="verdict"><h1{" class=drift" if verdict.exceeds else ""}>{title}</h1>'
         f"<p>{'<br>'.join(html.escape(reason) for reason in verdict.reasons)}</p>"
         f"<p>Current: {_days(verdict.period_current)}. Reference: {_days(verdict.period_reference)}.<br>"
         f"Compared: {verdict.rows_current} rows of each, matched over {verdict.hours_compared} hours of the day "

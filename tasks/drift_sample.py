@@ -121,8 +121,6 @@ def blocks(
     for start in starts:
         inside = (days >= start) & (days < start + length)
         block, rest = np.flatnonzero(inside & alike), np.flatnonzero(~inside & alike)
-        if len(block) == 0 or len(rest) == 0:
-            continue
         drawn_rest, drawn_block = match(slots[rest], slots[block], rows, rng)
         if len(drawn_block) >= BLOCK_ROWS_NEEDED:
             pairs.append((rest[drawn_rest], block[drawn_block]))

@@ -187,7 +187,7 @@ def _compare(paired: list[PairedScores], watch: Watch) -> dict[str, float | None
     if not paired:
         return {"difference": None, "low": None, "high": None}
     found = paired_block_bootstrap(
-        paired, metrics.auc_pr, resamples=watch.gate.resamples, seed=watch.seed, level=watch.gate.level
+        paired, metrics.vus_pr, resamples=watch.gate.resamples, seed=watch.seed, level=watch.gate.level
     )
     return {"difference": _finite(found.difference), "low": _finite(found.low), "high": _finite(found.high)}
 

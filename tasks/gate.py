@@ -43,9 +43,7 @@ def judge(evaluation: Evaluation, rule: GateRule, budget_per_day: float) -> Verd
     if champion is not None:
         checks.append((own > champion, f"VUS-PR {own:.3f} against {champion:.3f} of version {evaluation.against}"))
     if evaluation.difference is not None and evaluation.low is not None and evaluation.high is not None:
-        words = (
-            f"AUC-PR {evaluation.difference:+.3f} [{evaluation.low:+.3f}, {evaluation.high:+.3f}] over held-out days"
-        )
+        words = f"VUS-PR {evaluation.difference:+.3f} [{evaluation.low:+.3f}, {evaluation.high:+.3f}] on resampled days"
         checks.append((evaluation.low >= -rule.tolerance, words))
     missed = [words for passed, words in checks if not passed]
     if missed:

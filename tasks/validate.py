@@ -2,17 +2,21 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.sources import Batch
-from watchkeeper.clock import DAY_US
+from watchkeeper.clock import DAY_US, to_microseconds
 from watchkeeper.errors import DataError
 
 MISSING_WARNING = 0.2
 """Share of missing readings in a channel from which on a person is told."""
+FIRST_US = to_microseconds(datetime.min.replace(tzinfo=UTC))
+LAST_US = to_microseconds(datetime.max.replace(tzinfo=UTC))
+"""Times that a calendar can say; Parquet holds others, and a broken clock gives them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +52,9 @@ def channels_of(batch: Batch) -> tuple[str, ...]:
 def validate(batch: Batch, channels: tuple[str, ...], extra_allowed: bool, known: npt.NDArray[np.int64]) -> Valid:
     """Validate one batch.
 
-    Rows that are out of order are put in order. A row goes to quarantine when its timestamp is missing, stands twice,
-    or lies before the newest row already stored (late), when a reading is infinite, or when its label is none.
+    Rows that are out of order are put in order. A row goes to quarantine when its timestamp is missing, on no calendar,
+    stands twice, or lies before the newest row already stored (late), when a reading is infinite, or when its label is
+    none.
 
     Args:
         batch: as the source gave it.
@@ -72,6 +77,7 @@ def validate(batch: Batch, channels: tuple[str, ...], extra_allowed: bool, known
     reason[no_label] = "label is neither 0, 1 nor missing"
     reason[np.isinf(values).any(axis=1)] = "reading is infinite"
     order = np.lexsort((np.arange(len(times)), times))
+    order = order[~missing[order]]
     duplicate = np.zeros(len(times), dtype=bool)
     duplicate[order[1:]] = times[order[1:]] == times[order[:-1]]
     reason[duplicate] = "timestamp stands twice"
@@ -80,6 +86,7 @@ def validate(batch: Batch, channels: tuple[str, ...], extra_allowed: bool, known
         at = np.searchsorted(known, times).clip(max=len(known) - 1)
         seen = known[at] == times
         reason[(times < known[-1]) & ~seen] = "late: before the newest row stored"
+    reason[(times < FIRST_US) | (times > LAST_US)] = "timestamp is outside the years 1 to 9999"
     reason[missing] = "timestamp is missing"
     seen &= ~missing
 
@@ -108,8 +115,14 @@ def _check_channels(batch: Batch, channels: tuple[str, ...], extra_allowed: bool
         )
     for name in channels:
         kind = batch.table.schema.field(name).type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        if not _is_number(kind):
             raise DataError(f"channel {name} is {kind}, wanted a number")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    """Tell whether a column can hold readings; one of type null holds nothing but missing ones."""
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind))
 
 
 def _values(table: pa.Table, channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
@@ -124,7 +137,7 @@ def _labels(batch: Batch) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
         rows = len(batch.table)
         return np.full(rows, -1, dtype=np.int8), np.zeros(rows, dtype=bool)
     kind = batch.table.schema.field("label").type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+    if not _is_number(kind):
         raise DataError(f"column label is {kind}, wanted 0, 1 or nothing")
     column = batch.table["label"].cast(pa.float64(), safe=False).fill_null(-1).to_numpy()
     column = np.where(np.isnan(column), -1, column)

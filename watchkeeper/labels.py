@@ -5,7 +5,7 @@ imported one, that over an answered one, that over a propagated one, and of equa
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from watchkeeper.clock import to_microseconds
 from watchkeeper.lake import Lake, digest_of
 
 Origin = Literal["propagated", "answered", "imported", "human"]
@@ -61,7 +62,7 @@ def write_labels(
     key = f"labels/watch={watch}/{digest_of([rows, who, origin])[:32]}.parquet"
     if not lake.exists(key):
         series, start, end, label = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [], [])
-        at = int(when.astimezone(UTC).timestamp() * 1e6)
+        at = to_microseconds(when)
         columns = [series, start, end, label, [who] * len(rows), [at] * len(rows), [origin] * len(rows)]
         arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
         lake.put_table(key, pa.table(arrays, schema=SCHEMA))

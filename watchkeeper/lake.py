@@ -5,6 +5,7 @@ are content-addressed or run-addressed and never overwritten with other content,
 conditional writes.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -64,7 +65,8 @@ class Lake:
                 os.fsync(file.fileno())
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where not even the folder could be made, there is nothing to clear
+                part.unlink()
             raise LakeError(f"cannot write {path}: {error.strerror}; check the disk and the rights") from error
 
     def put_json(self, key: str, value: Any) -> None:

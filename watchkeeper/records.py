@@ -202,7 +202,7 @@ class Decision(Record):
     key: str = ""
 
     def __str__(self) -> str:
-        return f"version {self.version} {self.action}: {'; '.join(self.reasons)}"
+        return f"version {self.version} {self.action}"
 
 
 class Scored(Record):
@@ -239,9 +239,10 @@ class DriftCheck(Record):
     event_id: str | None
 
     def __str__(self) -> str:
-        word = "drift" if self.exceeds else "no drift"
-        tail = "; retrain asked for" if self.started else ""
-        return f"{word} ({'; '.join(self.reasons)}){tail}"
+        if not self.exceeds:
+            return f"no drift against version {self.version}"
+        tail = ", retrain asked for" if self.started else ""
+        return f"drift against version {self.version}, check {self.consecutive} in a row{tail}"
 
 
 class Retrained(Record):

@@ -6,7 +6,9 @@ version is champion is the one mutable thing of the whole system, and it lives i
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -63,8 +65,8 @@ class Registry:
                 self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
                 self._client.search_registered_models(max_results=1)
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            why = str(error).splitlines()[0]
-            raise RegistryError(f"cannot open the registry {uri}: {why}") from error
+            why = re.sub(r"//[^/@\s]*@", "//…@", f"cannot open the registry {uri}: {str(error).splitlines()[0]}")
+            raise RegistryError(why) from error  # a store's URI may hold a password
 
     def register(
         self,
@@ -100,26 +102,28 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise RegistryError(f"cannot create the model {watch}: {error.message}") from error
-        mlflow_run = self._client.create_run(self._experiment(watch), run_name=f"{watch}-{run[:12]}")
-        run_id, at = mlflow_run.info.run_id, mlflow_run.info.start_time
-        points = [(name, 0, value) for name, value in metrics.items()] + list(history)
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(name, value, at, step) for name, step, value in points[:1000]],  # MLflow's limit a call
-            params=[Param(name, str(value)[:500]) for name, value in parameters.items()],
-            tags=[RunTag("watchkeeper.run", run)],
-        )
-        for start in range(1000, len(points), 1000):
-            chunk = [Metric(name, value, at, step) for name, step, value in points[start : start + 1000]]
-            self._client.log_batch(run_id, metrics=chunk)
-        self._client.log_artifacts(run_id, str(folder), "version")
-        self._client.set_terminated(run_id)
-        made = self._client.create_model_version(
-            watch,
-            source=f"{mlflow_run.info.artifact_uri}/version",
-            run_id=run_id,
-            tags={**tags, "run": run, "sha256": sha256},
-        )
+        experiment = self._experiment(watch)
+        with _errors_told(f"register a version of {watch}"):
+            mlflow_run = self._client.create_run(experiment, run_name=f"{watch}-{run[:12]}")
+            run_id, at = mlflow_run.info.run_id, mlflow_run.info.start_time
+            points = [(name, 0, value) for name, value in metrics.items()] + list(history)
+            self._client.log_batch(
+                run_id,
+                metrics=[Metric(name, value, at, step) for name, step, value in points[:1000]],  # MLflow's limit a call
+                params=[Param(name, str(value)[:500]) for name, value in parameters.items()],
+                tags=[RunTag("watchkeeper.run", run)],
+            )
+            for start in range(1000, len(points), 1000):
+                chunk = [Metric(name, value, at, step) for name, step, value in points[start : start + 1000]]
+                self._client.log_batch(run_id, metrics=chunk)
+            self._client.log_artifacts(run_id, str(folder), "version")
+            self._client.set_terminated(run_id)
+            made = self._client.create_model_version(
+                watch,
+                source=f"{mlflow_run.info.artifact_uri}/version",
+                run_id=run_id,
+                tags={**tags, "run": run, "sha256": sha256},
+            )
         self.set_alias(watch, CHALLENGER, int(made.version))
         return _registered(made)
 
@@ -166,10 +170,11 @@ class Registry:
 
     def set_alias(self, watch: str, alias: str, version: int | None) -> None:
         """Point an alias to a version, or take it away."""
-        if version is None:
-            self._client.delete_registered_model_alias(watch, alias)
-        else:
-            self._client.set_registered_model_alias(watch, alias, str(version))
+        with _errors_told(f"move the alias {alias} of {watch}"):
+            if version is None:
+                self._client.delete_registered_model_alias(watch, alias)
+            else:
+                self._client.set_registered_model_alias(watch, alias, str(version))
 
     def _experiment(self, watch: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -187,7 +192,8 @@ class Registry:
         found: list[Any] = []
         token = None
         while True:
-            page = self._client.search_model_versions(f"name='{watch}'", max_results=200, page_token=token)
+            with _errors_told(f"read the versions of {watch}"):
+                page = self._client.search_model_versions(f"name='{watch}'", max_results=200, page_token=token)
             found += page
             token = page.token
             if not token:
@@ -203,6 +209,17 @@ class Registry:
                 return {}
             raise RegistryError(f"cannot read the model {watch}: {error.message}") from error
         return {alias: int(version) for alias, version in model.aliases.items()}
+
+
+@contextmanager
+def _errors_told(doing: str) -> Iterator[None]:
+    """Turn MLflow's errors into the house's."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise RegistryError(f"cannot {doing}: {error.message}") from error
 
 
 def _registered(made: Any) -> Registered:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     data: Path | None = None
     engine: Literal["auto", "direct", "prefect"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = 1
+    threads: int = Field(default=1, ge=1)
 
     @property
     def lake_uri(self) -> str:
@@ -104,11 +104,13 @@ def load_settings(config: Path | None = None) -> Settings:
 
 
 def _refuse_unknown_environment() -> None:
-    known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields} | {f"{ENV_PREFIX}CONFIG"}
+    known = sorted(["CONFIG", *(name.upper() for name in Settings.model_fields)])
     for key in sorted(os.environ):
-        if key.startswith(ENV_PREFIX) and key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+        name = key.removeprefix(ENV_PREFIX)
+        if key.startswith(ENV_PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)  # without the prefix, which makes all names alike
+            names = ", ".join(f"{ENV_PREFIX}{one}" for one in known)
+            hint = f"did you mean {ENV_PREFIX}{close[0]}?" if close else f"known are {names}"
             raise SettingsError(f"environment variable {key} is not a setting; {hint}")
 
 

@@ -117,14 +117,14 @@ def read_version(folder: Path, sha256: str) -> Version:
             f"restore the folder from a backup or roll back to another version"
         )
     try:
-        manifest = Manifest(**json.loads(text))
-    except (ValueError, ValidationError) as error:
+        about = json.loads(text)
+        # Before the other fields: another format may have others.
+        if isinstance(about, dict) and (found := about.get("format")) != FORMAT:
+            raise VersionRefusedError(f"{folder}: format {found} is not known, wanted {FORMAT}; update Watchkeeper")
+        manifest = Manifest.model_validate(about)
+    except ValueError as error:
         why = first_problem(error) if isinstance(error, ValidationError) else str(error)
         raise VersionRefusedError(f"{folder / MANIFEST} cannot be understood: {why}") from error
-    if manifest.format != FORMAT:
-        raise VersionRefusedError(
-            f"{folder}: format {manifest.format} is not known, wanted {FORMAT}; update Watchkeeper"
-        )
     present = {path.name for path in folder.iterdir()} - {MANIFEST}
     if unknown := sorted(present - set(manifest.files)):
         raise VersionRefusedError(f"{folder} holds files that its manifest does not name: {', '.join(unknown)}")
@@ -139,7 +139,11 @@ def read_version(folder: Path, sha256: str) -> Version:
         arrays = load(contents[WEIGHTS])
     except SafetensorError as error:
         raise VersionRefusedError(f"{folder / WEIGHTS} is no safetensors file: {error}") from error
-    return Version(manifest, arrays, pq.ParquetFile(io.BytesIO(contents[REFERENCE])).read())
+    try:
+        reference = pq.ParquetFile(io.BytesIO(contents[REFERENCE])).read()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise VersionRefusedError(f"{folder / REFERENCE} is no Parquet file: {error}") from error
+    return Version(manifest, arrays, reference)
 
 
 def _read(path: Path) -> bytes:

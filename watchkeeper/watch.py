@@ -6,6 +6,7 @@ import re
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
+from string import Template
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -152,8 +153,13 @@ class Watch(Table):
     schedule: Schedule = Schedule()
 
 
-def load_watch(name: str, folder: Path) -> Watch:
+def load_watch(name: str, folder: Path, data: Path | None = None) -> Watch:
     """Load `<folder>/<name>.toml`.
+
+    Args:
+        name: of the watch.
+        folder: of watch files.
+        data: what `$WATCHKEEPER_DATA` stands for in a source's folder; None leaves it to the environment.
 
     Raises:
         WatchError: there is no such watch, or its file is not valid.
@@ -170,8 +176,14 @@ def load_watch(name: str, folder: Path) -> Watch:
     file = folder / f"{name}.toml"
     try:
         table: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-        return Watch(**{"name": name, **table})
+        if "name" in table:
+            raise WatchError(f"{file}: unknown key name; a watch is called what its file is called")
+        watch = Watch(name=name, **table)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WatchError(f"{file}: not valid TOML: {error}") from error
     except ValidationError as error:
         raise WatchError(f"{file}: {first_problem(error)}") from error
+    if data is None or not isinstance(watch.source, ParquetSource):
+        return watch
+    place = Template(watch.source.folder).safe_substitute(WATCHKEEPER_DATA=data)
+    return watch.model_copy(update={"source": watch.source.model_copy(update={"folder": place})})

@@ -14,6 +14,8 @@ from watchkeeper.records import Refusal
 from watchkeeper.watch import NAME, ParquetSource
 
 TIME = pa.timestamp("us", tz="UTC")
+READ_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError)
+"""What pyarrow raises for a file that is damaged, or written by something that it does not know."""
 
 
 def read_parquet(source: ParquetSource, until: datetime | None) -> Iterator[Batch | Refusal]:
@@ -38,7 +40,7 @@ def read_parquet(source: ParquetSource, until: datetime | None) -> Iterator[Batc
     for series, _, path in sorted(opened):
         try:
             table = pq.ParquetFile(path).read()
-        except (pa.ArrowInvalid, OSError) as error:
+        except READ_ERRORS as error:
             yield Refusal(origin=path.name, reason=f"cannot be read: {_line(error)}")
             continue
         yield Batch(series, path.name, _cut(_renamed(table, source), until))
@@ -54,21 +56,28 @@ def _first_timestamp(path: Path, source: ParquetSource) -> int | Refusal:
         if source.timestamp not in schema.names:
             found = ", ".join(schema.names[:5])
             return Refusal(origin=path.name, reason=f"no column {source.timestamp}; its columns begin with {found}")
+        names = _names(schema.names, source)
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            return Refusal(origin=path.name, reason=f"column {', '.join(twice)} stands twice")
         kind = schema.field(source.timestamp).type
         if not pa.types.is_timestamp(kind):
             return Refusal(origin=path.name, reason=f"column {source.timestamp} is {kind}, wanted a timestamp")
         first = pc.min(_utc(file.read(columns=[source.timestamp]).column(0))).cast(pa.int64()).as_py()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+    except READ_ERRORS as error:
         return Refusal(origin=path.name, reason=f"is no readable Parquet file: {_line(error)}")
     return 0 if first is None else int(first)
 
 
 def _renamed(table: pa.Table, source: ParquetSource) -> pa.Table:
     """Give the timestamp and label columns the names that the rest of the house knows."""
-    names = {source.timestamp: "timestamp", source.label: "label"}
-    table = table.rename_columns([names.get(name, name) for name in table.column_names])
+    table = table.rename_columns(_names(table.column_names, source))
     at = table.column_names.index("timestamp")
     return table.set_column(at, "timestamp", _utc(table.column(at)))
+
+
+def _names(columns: list[str], source: ParquetSource) -> list[str]:
+    names = {source.timestamp: "timestamp", source.label: "label"}
+    return [names.get(name, name) for name in columns]
 
 
 def _utc(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from scipy.signal import lfilter  # type: ignore[import-untyped]  # SciPy ships no type information
+from scipy.signal import lfilter
 
 from watchkeeper.errors import BadInputError
 

@@ -391,3 +391,11 @@ def test_settings_that_cannot_work_are_refused(setting: dict[str, float]) -> Non
 def test_other_forms_of_the_target_train_too(setting: dict[str, float]) -> None:
     config = AgentConfig(**{**vars(SMALL), **setting})
     assert np.isfinite(trained(config=config).history[-1].loss)
+
+
+def test_beyond_everything_seen_is_more_anomalous_than_the_usual(agent: Agent) -> None:
+    """One row far outside of what training held, where the LSTM's units are saturated and cannot tell it apart."""
+    values = world(seed=6)[0]["a"][:90]  # before the first burst
+    values[50] += 100
+    score, _ = agent.score("a", values)
+    assert score.argmax() == 50

@@ -411,6 +411,12 @@ class TestAffiliation:
         # Recall: mean over y in 4 to 6 of 1 - ((7 - y) + min(7 - y, 10 - y)) / 10 = 1 - 2 * 2 / 10 = 0.6.
         assert affiliation_f1(labels("....##...."), bits(".......#..")) == pytest.approx(2 * 0.5 * 0.6 / 1.1)
 
+    def test_an_alarm_in_the_next_zone_finds_nothing_here(self) -> None:
+        # Zones end halfway between the two events: precision 1 in the one with the alarm, recall 1 there and 0 here.
+        label, alarm = labels("........#.#"), bits("..........#")
+        assert affiliation_f1(label, alarm) == pytest.approx(2 * 1 * 0.5 / 1.5)
+        assert affiliation_f1(label[::-1], alarm[::-1]) == pytest.approx(2 * 1 * 0.5 / 1.5)
+
 
 class TestEdges:
     no_event: Any = labels("....")

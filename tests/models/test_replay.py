@@ -35,6 +35,7 @@ def test_rows_keep_series_apart() -> None:
         ({"labels": {"a": np.full(5, 2, np.int8)}}, "labels are 1, 0"),
         ({"errors": {"a": np.full(5, np.nan)}}, "not finite"),
         ({"observations": {}}, "at least one series"),
+        ({"labels": {"b": np.zeros(5, np.int8)}}, "no observations for series b"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(change: dict[str, dict[str, np.ndarray]], message: str) -> None:
@@ -109,10 +110,11 @@ def test_drawing_balances_the_classes() -> None:
     rows.label[600:700] = 0
     replay = Replay(100)
     replay.add(np.zeros(100, np.int64), np.arange(0, 1000, 10))
-    _, start = replay.sample(rows, 10, 1000, (0.3, 0.2), np.random.default_rng(0))
+    strata = replay.strata(rows, 10)
+    _, start = replay.sample(1000, strata, (0.3, 0.2), np.random.default_rng(0))
     assert 300 <= (start == 300).sum() <= 330  # asked for 300, and a few more by chance among the rest
     assert 200 <= ((start >= 591) & (start < 700)).sum() <= 280
-    _, plain = replay.sample(rows, 10, 1000, (0.0, 0.0), np.random.default_rng(0))
+    _, plain = replay.sample(1000, strata, (0.0, 0.0), np.random.default_rng(0))
     assert (plain == 300).sum() < 30
 
 
@@ -121,12 +123,12 @@ def test_labels_are_read_when_drawing() -> None:
     rows, replay, rng = rows_of(100), Replay(10), np.random.default_rng(0)
     replay.add(np.zeros(10, np.int64), np.arange(0, 100, 10))
     rows.label[55] = 1
-    _, start = replay.sample(rows, 10, 8, (1.0, 0.0), rng)
+    _, start = replay.sample(8, replay.strata(rows, 10), (1.0, 0.0), rng)
     assert set(start.tolist()) == {50}
 
 
 def test_empty_buffer_and_empty_ring_are_refused() -> None:
     with pytest.raises(BadInputError, match="empty"):
-        Replay(3).sample(rows_of(10), 2, 1, (0.0, 0.0), np.random.default_rng(0))
+        Replay(3).sample(1, Replay(3).strata(rows_of(10), 2), (0.0, 0.0), np.random.default_rng(0))
     with pytest.raises(BadInputError, match="capacity"):
         Replay(0)

@@ -33,9 +33,7 @@ def settings(
     config: Annotated[Path | None, typer.Option(help="Settings file; default watchkeeper.toml.")] = None,
     home: Annotated[Path | None, typer.Option(help="Folder of lake and registry; default .watchkeeper.")] = None,
     lake: Annotated[str | None, typer.Option(help="Lake, file:///folder; default <home>/lake.")] = None,
-    registry: Annotated[
-        str | None, typer.Option(help="Registry, sqlite:///file; default <home>/registry.db.")
-    ] = None,
+    registry: Annotated[str | None, typer.Option(help="Registry, sqlite:///file; default <home>/registry.db.")] = None,
     watches: Annotated[Path | None, typer.Option(help="Folder of watch files; default watches.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of benchmark series ($WATCHKEEPER_DATA).")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, direct or prefect; default auto.")] = None,

@@ -14,7 +14,7 @@ from watchkeeper.watch import PlantSource, load_watch
 WATCH = "plant"
 FOLDER = "demo"
 """Below `home`: the demo never touches what a user has in the lake and registry."""
-CHECK_AFTER_DAYS = (6.0, 7.0)
+CHECK_AFTER_DAYS = (8.0, 9.0)
 """Days after the world changed on which drift is checked: two checks in a row are needed."""
 
 
@@ -73,15 +73,15 @@ def _signpost(home: Path, report: str | None) -> None:
     lines = [f"everything lies in   {home}"]
     if report:
         lines.append(f"drift report         {show.path_of(report)}  (open it in a browser, no network needed)")
+    command = show.command_name()
     lines += [
         f"audit records        {lake / 'audit' / WATCH}",
         f"scores and alarms    {lake / 'scores' / f'watch={WATCH}'}",
         "",
         "where to go next",
-        f"  watchkeeper --home {home} report --watch {WATCH}",
-        f"  watchkeeper --home {home} versions --watch {WATCH}",
-        "  watchkeeper retrain --watch smd --help     real data: see README.md",
-        f"  watches/{WATCH}.toml                          the watch file, with every key explained",
+        f"  {command} --home {home} report --watch {WATCH}",
+        f"  {command} --home {home} rollback --watch {WATCH} --to 2",
+        f"  watches/{WATCH}.toml   every key of a watch file; README.md   a watch over your own data",
     ]
     for line in lines:
         show.console.print(line, markup=False)

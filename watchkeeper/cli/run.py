@@ -28,9 +28,10 @@ PREFECT_ENVIRONMENT = {
 }
 
 
-def _prepare() -> Settings:
-    """Load the settings and set what Prefect reads when it is imported."""
+def _prepare(watch: str) -> Settings:
+    """Load the settings, check that there is such a watch, and set what Prefect reads when it is imported."""
     loaded = load_settings()
+    load_watch(watch, loaded.watches)
     for name, value in PREFECT_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if not os.environ.get("PREFECT_API_URL"):
@@ -52,8 +53,7 @@ def is_embedded() -> bool:
 
 def ingest(watch: str, until: datetime | None = None) -> "Ingested":
     """Run the flow `ingest`."""
-    settings = _prepare()
-    load_watch(watch, settings.watches)
+    settings = _prepare(watch)
     from flows.ingest import ingest as flow
 
     return _call(settings, flow, watch=watch, until=until)
@@ -63,8 +63,7 @@ def retrain(
     watch: str, reason: str = "asked for", report: str | None = None, until: datetime | None = None
 ) -> "Retrained":
     """Run the flow `retrain`."""
-    settings = _prepare()
-    load_watch(watch, settings.watches)
+    settings = _prepare(watch)
     from flows.retrain import retrain as flow
 
     return _call(settings, flow, watch=watch, reason=reason, report=report, until=until)
@@ -72,8 +71,7 @@ def retrain(
 
 def score(watch: str) -> "Scored":
     """Run the flow `score`."""
-    settings = _prepare()
-    load_watch(watch, settings.watches)
+    settings = _prepare(watch)
     from flows.score import score as flow
 
     return _call(settings, flow, watch=watch)
@@ -81,8 +79,7 @@ def score(watch: str) -> "Scored":
 
 def check_drift(watch: str) -> "DriftCheck":
     """Run the flow `check_drift`."""
-    settings = _prepare()
-    load_watch(watch, settings.watches)
+    settings = _prepare(watch)
     from flows.check_drift import check_drift as flow
 
     return _call(settings, flow, watch=watch)
@@ -90,8 +87,7 @@ def check_drift(watch: str) -> "DriftCheck":
 
 def rollback(watch: str, to: int | None, why: str) -> "Decision":
     """Run the flow `rollback`."""
-    settings = _prepare()
-    load_watch(watch, settings.watches)
+    settings = _prepare(watch)
     from flows.rollback import rollback as flow
 
     return _call(settings, flow, watch=watch, to=to, why=why)
@@ -116,8 +112,7 @@ def report(watch: str) -> "tuple[Evaluation | None, DriftCheck | None, list[Deci
 
 
 def _stores(watch: str) -> "tuple[Lake, Registry]":
-    settings = _prepare()
-    load_watch(watch, settings.watches)
+    settings = _prepare(watch)
     from watchkeeper.lake import Lake
     from watchkeeper.registry import Registry
 

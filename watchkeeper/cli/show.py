@@ -1,5 +1,6 @@
 """What the command line prints: steps while they run, tables and paths at the end."""
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,9 @@ METRICS = {
     "alarms_per_day": "alarms/day",
 }
 SHOWN_ROWS = ("random", "trivial", "vae", "agent", "combination", "champion")
+"""Shown for each series; the other members are shown in the mean."""
+HIDDEN_ROW = "norm"
+"""The same as the trivial row."""
 MARK = {"promoted": "green", "kept": "green", "rolled back": "yellow", "refused": "red", "failed": "red"}
 
 
@@ -76,7 +80,6 @@ class Steps:
 
 def ingested(done: Ingested) -> None:
     """Print what an ingest did, with each warning and each refusal."""
-    console.print(f"{escape(str(done))}")
     for reason, count in sorted(done.quarantined.items()):
         console.print(f"  [yellow]quarantined[/] {count:,} rows: {escape(reason)}")
     for refusal in done.refused:
@@ -97,36 +100,32 @@ def evaluation(found: Evaluation) -> None:
     """Print the figures on the held-out rows: per series, and in the mean."""
     title = f"Held-out rows {found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M}; truth: {found.truth}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("series")
-    table.add_column("row")
+    table.add_column("", no_wrap=True)
     for name in METRICS.values():
         table.add_column(name, justify="right")
-    series = list(dict.fromkeys(row.series for row in found.rows))
-    for name in series:
+    for name in dict.fromkeys(row.series for row in found.rows):
+        table.add_row(escape(name), style="bold")
         for row in (row for row in found.rows if row.series == name and row.row in SHOWN_ROWS):
-            table.add_row(escape(name), row.row, *(_figure(getattr(row, metric)) for metric in METRICS))
-        table.add_section()
-    others = [row for row in dict.fromkeys(row.row for row in found.rows) if row not in SHOWN_ROWS and row != "norm"]
+            table.add_row(f"  {row.row}", *(_figure(getattr(row, metric)) for metric in METRICS))
+    others = [row for row in dict.fromkeys(row.row for row in found.rows) if row not in (*SHOWN_ROWS, HIDDEN_ROW)]
+    table.add_row("mean", style="bold")
     for name in (*SHOWN_ROWS[:2], *others, *SHOWN_ROWS[2:]):
         if any(row.row == name for row in found.rows):
             style = "bold" if name == "combination" else ""
-            table.add_row("mean", name, *(_figure(found.mean(name, metric)) for metric in METRICS), style=style)
+            table.add_row(f"  {name}", *(_figure(found.mean(name, metric)) for metric in METRICS), style=style)
     console.print(table)
 
 
 def scored(done: Scored) -> None:
     """Print what a score run did."""
-    console.print(escape(str(done)))
     if done.start and done.end:
-        console.print(f"  from {done.start:%Y-%m-%d %H:%M} to {done.end:%Y-%m-%d %H:%M} UTC")
+        console.print(f"  rows from {done.start:%Y-%m-%d %H:%M} to {done.end:%Y-%m-%d %H:%M} UTC")
     if done.left_out:
         console.print(f"  [yellow]not scored[/] {escape(', '.join(done.left_out))}: newer than the version; retrain")
 
 
 def drift(check: DriftCheck) -> None:
     """Print a drift check's verdict and its files."""
-    word = "[red]drift[/]" if check.exceeds else "[green]no drift[/]"
-    console.print(f"{word} against version {check.version}, rows up to {check.until:%Y-%m-%d %H:%M} UTC")
     for reason in check.reasons:
         console.print(f"  {escape(reason)}")
     console.print(f"  report   {escape(path_of(check.report))}")
@@ -156,9 +155,9 @@ def versions(watch: str, lines: Sequence[VersionLine]) -> None:
 def decided(decision: Decision) -> None:
     """Print a decision with its reasons."""
     style = MARK.get(decision.action, "")
-    console.print(f"version {decision.version} [{style}]{decision.action}[/]")
+    console.print(f"  version {decision.version} [{style}]{decision.action}[/]")
     for reason in decision.reasons:
-        console.print(f"  {escape(reason)}")
+        console.print(f"    {escape(reason)}")
 
 
 def report(watch: str, found: Evaluation | None, check: DriftCheck | None, audit: Sequence[Decision]) -> None:
@@ -169,6 +168,7 @@ def report(watch: str, found: Evaluation | None, check: DriftCheck | None, audit
     if found:
         evaluation(found)
     if check:
+        console.print(f"{check.when:%Y-%m-%d %H:%M:%S} {check}")
         drift(check)
     for decision in audit[-10:]:
         when = f"{decision.when:%Y-%m-%d %H:%M:%S}"
@@ -192,6 +192,12 @@ def path_of(uri: str) -> str:
         return uri
     path = Path(unquote(parsed.path))
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def command_name() -> str:
+    """Return how this program was called: its path below the current folder, or its bare name."""
+    called = Path(sys.argv[0]).absolute()
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else called.name
 
 
 def _figure(value: float | None) -> str:

@@ -1,0 +1,178 @@
+"""Fixtures that several rooms share."""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from watchkeeper.lake import Lake
+from watchkeeper.registry import Registry
+from watchkeeper.watch import Watch
+
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("WATCHKEEPER_"):
+            monkeypatch.delenv(name)
+
+
+class SourceFolder:
+    """A folder of Parquet files, and the watch that reads it. A longer series begins with the shorter one."""
+
+    start = datetime(2026, 1, 5, tzinfo=UTC)
+
+    def __init__(self, folder: Path, minutes: int = 10) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.minutes = folder, minutes
+
+    def time(self, row: int) -> datetime:
+        """When a row was read."""
+        return self.start + row * timedelta(minutes=self.minutes)
+
+    def table(
+        self, stop: int, first: int = 0, *, seed: int = 0, label: dict[tuple[int, int], int] | None = None
+    ) -> pa.Table:
+        """Rows [first, stop) of channels a, b and c; `label` gives half-open stretches of rows, the others are 0."""
+        index = np.arange(stop)
+        noise = np.random.default_rng(seed).normal(size=(stop, 3))
+        values = (20 + 5 * np.sin(index[:, None] / 9 + np.arange(3)) + noise).astype(np.float32)
+        columns: dict[str, Any] = {"timestamp": pa.array([self.time(row) for row in index], pa.timestamp("us", "UTC"))}
+        columns |= {name: values[:, channel] for channel, name in enumerate("abc")}
+        if label is not None:
+            columns["label"] = np.zeros(stop, np.int8)
+            for (begin, end), value in label.items():
+                columns["label"][begin:end] = value
+        return pa.table(columns).slice(first)
+
+    def write(self, name: str, table: pa.Table) -> Path:
+        """Write `<name>.parquet`."""
+        path = self.folder / f"{name}.parquet"
+        pq.write_table(table, path)
+        return path
+
+    def watch(self, **changes: Any) -> Watch:
+        """A watch of the folder with members that need no network."""
+        table = {
+            "name": "unit",
+            "source": {"kind": "parquet", "folder": str(self.folder)},
+            "window": 10,
+            "members": ("norm", "ridge"),
+            "agent": {"enabled": False},
+        }
+        return Watch(**{**table, **changes})
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """An empty lake."""
+    return Lake((tmp_path / "lake").as_uri())
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> SourceFolder:
+    """An empty source folder."""
+    return SourceFolder(tmp_path / "source")
+
+
+@pytest.fixture(scope="module")
+def module_source(tmp_path_factory: pytest.TempPathFactory) -> SourceFolder:
+    """The same, shared by the tests of a module."""
+    return SourceFolder(tmp_path_factory.mktemp("source"))
+
+
+TINY = """
+[source]
+kind = "plant"
+start = 2026-01-05T00:00:00Z
+days = 6
+seed = 7
+lines = 1
+[source.shift]
+after_days = 6
+[labels]
+budget = 8
+imported = "oracle"
+[agent]
+episodes = 2
+"""
+"""A whole retrain of this watch takes a few CPU-seconds."""
+
+
+@pytest.fixture(scope="session")
+def tiny_watches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of watches that holds `tiny`."""
+    folder = tmp_path_factory.mktemp("watches")
+    (folder / "tiny.toml").write_text(TINY)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_watches: Path) -> Path:
+    """A home in which version 1 of `tiny` is champion. Only for reading: a test that changes it takes `home`."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("WATCHKEEPER_")]:
+            patch.delenv(name)
+        patch.setenv("WATCHKEEPER_HOME", str(folder))
+        patch.setenv("WATCHKEEPER_WATCHES", str(tiny_watches))
+        from flows.retrain import retrain
+
+        retrain.fn("tiny")
+    return folder
+
+
+def copy_home(source: Path, target: Path) -> Path:
+    """Copy a home. The registry names the folders of its artifacts absolutely, so it is told the new ones."""
+    shutil.copytree(source, target)
+    with closing(sqlite3.connect(target / "registry.db")) as registry, registry:
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("model_versions", "source"),
+            ("model_versions", "storage_location"),
+        ):
+            registry.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)",  # noqa: S608 - names from the list above
+                (source.as_uri(), target.as_uri()),
+            )
+    return target
+
+
+@pytest.fixture
+def home(trained: Path, tiny_watches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the home with a champion, which the settings of this process name."""
+    folder = copy_home(trained, tmp_path / "home")
+    monkeypatch.setenv("WATCHKEEPER_HOME", str(folder))
+    monkeypatch.setenv("WATCHKEEPER_WATCHES", str(tiny_watches))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of an empty registry: MLflow takes seconds to make one, a copy takes none."""
+    folder = tmp_path_factory.mktemp("database")
+    Registry(f"sqlite:///{folder / 'registry.db'}", folder.as_uri())
+    return folder / "registry.db"
+
+
+@pytest.fixture(scope="module")
+def registry(fresh_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """A registry for the tests of a module; each takes a watch of its own."""
+    home = tmp_path_factory.mktemp("größe und mehr")  # homes have blanks and umlauts in their names
+    shutil.copy(fresh_database, home)
+    return Registry(f"sqlite:///{home / 'registry.db'}", (home / "mlflow").as_uri())
