@@ -42,6 +42,7 @@ from watchkeeper.errors import DataError
 
 FRACTIONS = (0.01, 0.05, 0.10)
 WINDOW, BUDGET_PER_DAY, CALIBRATION = 50, 2.0, 0.15
+BASE = tuple(name for name in MEMBERS if name != AGENT)
 FIGURES = ("auc_pr", "best_f1", "f1", "alarms_per_day", "event_recall")
 WHOLE, SECOND_HALF = "whole", "second_half"
 Labels = npt.NDArray[np.int8]
@@ -136,37 +137,53 @@ class Judge:
         self.rows.append(Row(self._series.group, self._series.name, self._seed, name, labels, part, **known))
 
 
-def judge_series(series: Series, seed: int, fractions: tuple[float, ...], peers: bool) -> list[Row]:
-    """Fit, score and judge everything on one series."""
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A detector fitted on a series' train file, and the scaled rows of both files."""
+
+    detector: Detector
+    train: dict[str, TrainPart]
+    calibration: dict[str, CalibrationPart]
+    before: Array
+    test: Array
+
+
+def fit_series(series: Series, seed: int) -> Fitted:
+    """Fit every base member on the train file: its last part calibrates."""
     times = series.times[0] - (len(series.train) - np.arange(len(series.train))) * int(series.interval_s * 1e6)
     unknown = np.full(len(series.train), -1, np.int8)
     window = min(WINDOW, len(series.train) // 8)
     cut = len(series.train) - max(int(CALIBRATION * len(series.train)), window) - window  # a window between the parts
     scaler = Scaler.fit({series.name: series.train[:cut]})
-    scaled = {part: _scaled(scaler, series.name, values) for part, values in (("a", series.train), ("b", series.test))}
+    before, test = (_scaled(scaler, series.name, values) for values in (series.train, series.test))
     start = cut + window
-    train = {series.name: TrainPart(scaled["a"][:cut], times[:cut], unknown[:cut])}
-    calibration = {series.name: CalibrationPart(scaled["a"][start:], times[start:], unknown[start:])}
-    base = tuple(name for name in MEMBERS if name != AGENT)
-    config = DetectorConfig(window, base, BUDGET_PER_DAY, series.interval_s)
-    detector = Detector.fit(scaler, train, calibration, config, seed)
-    judge = Judge(series, seed, config.threshold)
+    train = {series.name: TrainPart(before[:cut], times[:cut], unknown[:cut])}
+    calibration = {series.name: CalibrationPart(before[start:], times[start:], unknown[start:])}
+    config = DetectorConfig(window, BASE, BUDGET_PER_DAY, series.interval_s)
+    return Fitted(Detector.fit(scaler, train, calibration, config, seed), train, calibration, before, test)
 
+
+def judge_series(series: Series, seed: int, fractions: tuple[float, ...], peers: bool) -> list[Row]:
+    """Fit, score and judge everything on one series."""
+    fitted = fit_series(series, seed)
+    detector, calibration = fitted.detector, fitted.calibration
+    window = detector.settings.window
+    judge = Judge(series, seed, detector.settings.threshold)
     quiet, _ = detector.score_scaled(series.name, calibration[series.name].values)
-    said, _ = detector.score_scaled(series.name, scaled["b"])
+    said, _ = detector.score_scaled(series.name, fitted.test)
     noise = np.random.default_rng(seed)
     judge.unlabelled("random", noise.random(len(quiet.score)), noise.random(len(series.label)))
     judge.unlabelled("trivial", quiet.members["norm"], said.members["norm"])
-    for name in base:
+    for name in BASE:
         if name != "norm":
             judge.unlabelled(name, smooth(quiet.members[name], 0.2), smooth(said.members[name], 0.2))
     for part in (WHOLE, SECOND_HALF):
         judge.add("combination", 0.0, part, said.score, said.alarm)
-    _simple_rows(judge, series.name, train, calibration, scaled["b"], window)
+    _simple_rows(judge, series.name, fitted.train, calibration, fitted.test, window)
     if peers:
-        _pyod_rows(judge, train[series.name].values, calibration[series.name].values, scaled["b"], window, seed)
+        _pyod_rows(judge, fitted.train[series.name].values, calibration[series.name].values, fitted.test, window, seed)
     for fraction in fractions:
-        _labelled_rows(judge, series, detector, calibration, scaled, fraction, seed)
+        _labelled_rows(judge, series, fitted, fraction, seed)
     return judge.rows
 
 
@@ -235,18 +252,11 @@ def _pyod_rows(judge: Judge, train: Array, quiet: Array, test: Array, window: in
     judge.unlabelled("pyod_autoencoder", *first)
 
 
-def _labelled_rows(
-    judge: Judge,
-    series: Series,
-    detector: Detector,
-    calibration: Mapping[str, CalibrationPart],
-    scaled: Mapping[str, Array],
-    fraction: float,
-    seed: int,
-) -> None:
+def _labelled_rows(judge: Judge, series: Series, fitted: Fitted, fraction: float, seed: int) -> None:
     """Train the agent with labels for a share of the windows of the first half, judge it on the second half."""
-    half, before = len(series.label) // 2, len(scaled["a"])
-    rows = np.concatenate([scaled["a"], scaled["b"][:half]])  # in the order of time; no row of the second half
+    detector, calibration = fitted.detector, fitted.calibration
+    half, before = len(series.label) // 2, len(fitted.before)
+    rows = np.concatenate([fitted.before, fitted.test[:half]])  # in the order of time; no row of the second half
     settings = AgentConfig(window=detector.settings.window)
     budget = max(1, round(fraction * half / settings.query_window))
     settings = AgentConfig(window=detector.settings.window, label_budget=budget)
@@ -267,7 +277,7 @@ def _labelled_rows(
     )
     positives = sum(query.answer == 1 for query in trained.queries)
     complete = detector.with_agent(trained.agent, calibration, positives)
-    after, _ = complete.score_scaled(series.name, scaled["b"])
+    after, _ = complete.score_scaled(series.name, fitted.test)
     quiet, _ = complete.score_scaled(series.name, calibration[series.name].values)
     alone = smooth(after.members[AGENT], 0.2)
     threshold, _ = adapt(

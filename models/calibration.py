@@ -11,8 +11,10 @@ from watchkeeper.errors import DataError
 
 Scores = npt.NDArray[np.float64]
 
-HIGH = 0.99
-"""The quantile of the calibration scores that becomes 1. Not the maximum: one anomaly there would rule the scale."""
+HIGH = 0.9
+"""The quantile of the calibration scores that becomes 1. Not a higher one: anomalies there would rule the scale."""
+TAIL = 100.0
+"""Where a calibrated score stops being linear: one member's astronomic errors are not to drown the others."""
 SHRINKAGE = 20.0
 """Positive labels at which the agent has half of the weight it can get."""
 AGENT_SHARE = 0.5
@@ -23,17 +25,24 @@ BOUND = 5.0
 
 @dataclass(frozen=True)
 class Line:
-    """One member's scale on one series: calibrated = (score − zero) / unit."""
+    """One member's scale on one series: (score − zero) / unit, linear up to TAIL and logarithmic beyond."""
 
     zero: float
     unit: float
 
+    def calibrate(self, scores: Scores) -> Scores:
+        """Put scores on the common scale; their order is kept. float64 (time,) to float64 (time,)."""
+        linear = (scores - self.zero) / self.unit
+        beyond = np.maximum(linear / TAIL, 1.0)
+        calibrated: Scores = np.minimum(linear, TAIL) + TAIL * np.log(beyond)
+        return calibrated
+
 
 def fit_line(scores: Scores) -> Line:
-    """Put the median of the calibration scores at 0 and their 99 % quantile at 1.
+    """Put the median of the calibration scores at 0 and their 90 % quantile at 1.
 
-    A linear scale keeps the distance between a bad anomaly and a worse one: compressing the tails by a logarithm
-    costs a tenth of the AUC-PR and more. Where scores hardly vary, the unit is kept above a thousandth of their level.
+    A linear scale keeps the distance between a bad anomaly and a worse one; docs/detector.md has the figures of this
+    scale and of others. Where scores hardly vary, the unit is kept above a thousandth of their level.
 
     Raises:
         DataError: there are no scores, or one is not finite.

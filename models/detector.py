@@ -23,6 +23,8 @@ from watchkeeper.progress import Progress
 
 AGENT = "agent"
 """The member that reads the observation instead of the scaled values."""
+TINY = 1e-30
+"""Keeps the share of a channel in a score of zero finite."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class DetectorConfig:
         members: names of base members (models/members.py); the agent joins by `Detector.with_agent`.
         alarm_budget_per_day: alarms per day and series that people are willing to look at.
         interval_s: seconds between two samples.
-        smoothing: weight of the newest score in the moving average, above 0, at most 1.
+        smoothing: weight of the newest score in the fast moving average, above 0, at most 1.
+        slow_smoothing: the same in the slow one. The score is the larger of the two averages: the fast one answers a
+            sharp anomaly at once, the slow one gathers a weak one that lasts.
         merge: samples; alarms closer than this count as one.
         device: where networks train, "cpu" or "cuda"; scoring after loading is on the CPU.
     """
@@ -43,7 +47,8 @@ class DetectorConfig:
     members: tuple[str, ...]
     alarm_budget_per_day: float
     interval_s: float
-    smoothing: float = 0.2
+    smoothing: float = 0.4
+    slow_smoothing: float = 0.1
     merge: int = 10
     device: str = "cpu"
 
@@ -51,8 +56,9 @@ class DetectorConfig:
         """Refuse what cannot be used."""
         if not self.members or len(set(self.members)) != len(self.members) or AGENT in self.members:
             raise DataError(f"a detector needs base members, each once, found {', '.join(self.members) or 'none'}")
-        if not 0 < self.smoothing <= 1:
-            raise DataError(f"smoothing is above 0 and at most 1, found {self.smoothing}")
+        for weight in (self.smoothing, self.slow_smoothing):
+            if not 0 < weight <= 1:
+                raise DataError(f"smoothing is above 0 and at most 1, found {weight}")
 
     @property
     def threshold(self) -> ThresholdConfig:
@@ -69,7 +75,8 @@ class Scored:
         threshold: float64 (time,), what the score is compared with.
         alarm: bool (time,), score >= threshold.
         members: each member's calibrated score, float64 (time,).
-        contributions: float32 (time, channel), what each channel adds to the combined score before smoothing.
+        contributions: float32 (time, channel), not negative: what each channel adds, through the members that can tell,
+            to the combined score before smoothing.
     """
 
     score: Scores
@@ -227,11 +234,10 @@ class Detector:
         state = state or {}
         calibrated, contributions, after = self._all(series, values, state)
         combined = combine(calibrated, self._weights)
-        ema = state.get("ema")
-        score = smooth(combined, self._config.smoothing, None if ema is None else float(ema[0]))
+        score, averages = self._smoothed(combined, state.get("averages"))
         threshold_state = _inner(state, "threshold") or self._starts[series]
         threshold, threshold_after = adapt(score, threshold_state, self._config.threshold)
-        after |= _outer(threshold_after, "threshold") | {"ema": score[-1:].copy()}
+        after |= _outer(threshold_after, "threshold") | {"averages": averages}
         return Scored(score, threshold, score >= threshold, calibrated, contributions), after
 
     def history(self) -> dict[str, list[dict[str, float]]]:
@@ -293,7 +299,7 @@ class Detector:
                 observation, _ = self.observe(series, part.values)
                 self._lines[AGENT][series] = fit_line(agent.score(series, observation)[0])
             calibrated, _, _ = self._all(series, part.values, {})
-            score = smooth(combine(calibrated, self._weights), self._config.smoothing)
+            score, _ = self._smoothed(combine(calibrated, self._weights), None)
             self._starts[series] = start_state(score, self._config.threshold)
         return self
 
@@ -311,11 +317,14 @@ class Detector:
             line = self._line(name, series)
             if explain:
                 raw, contributions, own_after = member.explain(series, values, own)
+                scores[name] = line.calibrate(raw)
                 if contributions is not None:
-                    total += contributions * np.float32(self._weights.shares[name] / line.unit)
+                    whole = np.maximum(contributions.sum(axis=1, dtype=np.float64), TINY)
+                    part = self._weights.shares[name] * np.maximum(scores[name], 0.0) / whole
+                    total += contributions * part.astype(np.float32)[:, None]
             else:
                 raw, own_after = member.score(series, values, own)
-            scores[name] = (raw - line.zero) / line.unit
+                scores[name] = line.calibrate(raw)
             after |= _outer(own_after, name)
         return scores, total, after
 
@@ -325,10 +334,17 @@ class Detector:
         if agent := self._members.get(AGENT):
             own = _inner(state, AGENT) or None
             raw, own_after = agent.score(series, self._observation(values, scores), own)
-            line = self._line(AGENT, series)
-            scores[AGENT] = (raw - line.zero) / line.unit
+            scores[AGENT] = self._line(AGENT, series).calibrate(raw)
             after |= _outer(own_after, AGENT)
         return scores, contributions, after
+
+    def _smoothed(
+        self, combined: Scores, before: npt.NDArray[np.float64] | None
+    ) -> tuple[Scores, npt.NDArray[np.float64]]:
+        """The larger of the fast and the slow moving average, and the last value of both."""
+        fast = smooth(combined, self._config.smoothing, None if before is None else float(before[0]))
+        slow = smooth(combined, self._config.slow_smoothing, None if before is None else float(before[1]))
+        return np.maximum(fast, slow), np.array([fast[-1], slow[-1]])
 
     def _line(self, name: str, series: str) -> Line:
         if series not in self._lines[name]:

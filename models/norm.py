@@ -13,7 +13,7 @@ from watchkeeper.progress import Progress
 
 
 class Norm(Member):
-    """Root mean square over the channels of the scaled sample.
+    """Mean square over the channels of the scaled sample: its squared norm, in the units of the other members.
 
     Source: the norm of the sample as a baseline, Sarfraz et al., "Position: Quo Vadis, Unsupervised Time Series
     Anomaly Detection?" (arXiv 2405.02678), section 4.
@@ -37,12 +37,12 @@ class Norm(Member):
         self._channels = {series: values.shape[1] for series, values in parts.items()}
 
     def score(self, series: str, values: Array, state: State | None = None) -> tuple[npt.NDArray[np.float64], State]:
-        """Score each row by the root mean square of its channels."""
+        """Score each row by the mean square of its channels."""
         score, _, after = self.explain(series, values, state)
         return score, after
 
     def contributions(self, series: str, values: Array, state: State | None = None) -> Array:
-        """What each channel adds to the score: its share of the square, times the score."""
+        """What each channel adds to the score: its square, divided by the number of channels."""
         return self.explain(series, values, state)[1]
 
     def explain(
@@ -57,9 +57,7 @@ class Norm(Member):
                 f"series {series} with {values.shape[1]} channels was not fitted; fitted are {self._channels}"
             )
         squares = np.square(values, dtype=np.float64)
-        score = np.sqrt(squares.mean(axis=1))
-        whole = np.maximum(squares.sum(axis=1), np.finfo(np.float64).tiny)
-        return score, (squares * (score / whole)[:, None]).astype(np.float32), {}
+        return squares.mean(axis=1), (squares / values.shape[1]).astype(np.float32), {}
 
     def config(self) -> dict[str, Any]:
         """Series and their numbers of channels."""

@@ -15,7 +15,7 @@ FLOOR_OF_LEVEL = 0.001
 """A scale is at least this share of the largest absolute training value: rounding is not noise either."""
 FLOOR = 1e-6
 """The scale of a channel that was zero throughout training."""
-LIMIT = 30.0
+LIMIT = 100.0
 """Scaled values are clipped to ± this many scales, so a channel that was constant and moves gives at most this."""
 
 

@@ -1,8 +1,12 @@
 """The threshold: as low as an alarm budget allows on recent, unlabelled scores, and following slow shifts.
 
-Scores are read in buckets of `merge` samples, of which only the maximum is kept: two alarms closer than that are one,
-and a day of readings becomes a few hundred numbers. The threshold of a block of samples is set from the buckets before
-the block, so it is causal, and scoring in chunks gives what scoring in one piece does.
+Scores are read in buckets of `merge` samples, of which only the maximum is kept: two alarms closer than that are
+about one, and a day of readings becomes a few hundred numbers. The threshold of a block of samples is set from the
+buckets before the block, so it is causal, and scoring in chunks gives what scoring in one piece does.
+
+Two rules together won over a frozen quantile, a trailing one and the first rule alone (figures in docs/detector.md):
+the lowest threshold that would have kept the budget over the last days, and a feedback that lowers what the next block
+may use up while the alarms really raised are above the budget.
 """
 
 from dataclasses import dataclass
@@ -17,6 +21,14 @@ from watchkeeper.errors import DataError
 DAY_S = 86_400.0
 CANDIDATES = 128
 """Thresholds tried at each update: the highest bucket maxima, thinned evenly in rank."""
+MOST_BUCKETS = 100_000
+"""Buckets remembered at most: bounds an update to about 13 MB and 20 ms where readings come many times a second."""
+GAIN = 4.0
+"""How hard an overdrawn budget is answered: at a quarter above it, the least is left."""
+LEAST = 0.1
+"""The share of the budget that is left at least."""
+FLOOR = 0.95
+"""Quantile of the calibration part's bucket maxima below which the threshold never falls: quiet days stay quiet."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class ThresholdConfig:
     Attributes:
         budget_per_day: alarms per day that people are willing to look at, above 0.
         interval_s: seconds between two samples.
-        merge: samples; runs of alarm closer than this are one alarm.
+        merge: samples; alarms closer than this are one.
         memory_days: how much of the past the threshold rests on.
         block_days: how often it is set anew.
         share: at most this share of the time may be in alarm, or one endless alarm would keep any budget.
@@ -35,70 +47,70 @@ class ThresholdConfig:
     budget_per_day: float
     interval_s: float
     merge: int = 10
-    memory_days: float = 3.0
+    memory_days: float = 7.0
     block_days: float = 0.25
-    share: float = 0.05
+    share: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be used."""
-        if min(self.budget_per_day, self.interval_s, self.merge, self.memory_days, self.block_days) <= 0:
+        if min(self.budget_per_day, self.interval_s, self.merge, self.memory_days, self.block_days, self.share) <= 0:
             raise DataError(f"a threshold's settings are above 0, found {self}")
+
+    @property
+    def bucket_days(self) -> float:
+        """How long a bucket lasts."""
+        return self.interval_s * self.merge / DAY_S
 
     @property
     def buckets_per_block(self) -> int:
         """How many buckets pass between two updates, at least 1."""
-        return max(1, round(self.block_days * DAY_S / (self.interval_s * self.merge)))
+        return max(1, round(self.block_days / self.bucket_days))
 
     @property
     def buckets_kept(self) -> int:
-        """How many buckets the threshold remembers, at least one block."""
-        return max(self.buckets_per_block, round(self.memory_days * DAY_S / (self.interval_s * self.merge)))
+        """How many buckets the threshold remembers, at least one block, at most MOST_BUCKETS."""
+        return min(MOST_BUCKETS, max(self.buckets_per_block, round(self.memory_days / self.bucket_days)))
 
 
-def count_alarms(alarm: npt.NDArray[np.bool_], merge: int) -> int:
-    """Count runs of alarm samples, runs with fewer than `merge` quiet samples between them being one."""
-    hits = np.flatnonzero(alarm)
-    if len(hits) == 0:
-        return 0
-    return 1 + int((np.diff(hits) > merge).sum())
-
-
-def budget_threshold(maxima: Scores, config: ThresholdConfig) -> float:
+def budget_threshold(maxima: Scores, config: ThresholdConfig, spend: float = 1.0) -> float:
     """Find the lowest threshold at which, and above which, the buckets keep the alarm budget.
 
     Args:
         maxima: float64 (bucket,), the largest score of each bucket, oldest first.
         config: budget, and the largest share of buckets in alarm.
+        spend: the share of the budget that may be used, 0 to 1.
 
     Returns:
-        A threshold; a score at or above it is an alarm. Above the largest score where the budget allows no alarm.
+        A threshold; a score at or above it is an alarm. Just above the largest score where no alarm is allowed.
     """
-    days = len(maxima) * config.merge * config.interval_s / DAY_S
-    allowed = config.budget_per_day * days
-    ordered = np.sort(maxima)[::-1]
+    allowed = spend * config.budget_per_day * len(maxima) * config.bucket_days
     most = max(1, int(config.share * len(maxima)))
-    ranks = np.unique(np.linspace(0, min(most, len(maxima)) - 1, CANDIDATES).astype(int))
+    ordered = np.sort(maxima)[::-1]
+    ranks = np.unique(np.linspace(0, most - 1, CANDIDATES).astype(int))
     candidates = ordered[ranks]  # falling
     over = maxima[None, :] >= candidates[:, None]  # (candidate, bucket)
     runs = over[:, 0] + (over[:, 1:] & ~over[:, :-1]).sum(axis=1)
     broken = np.flatnonzero((runs > allowed) | (over.sum(axis=1) > most))
     kept = broken[0] if len(broken) else len(candidates)
-    if kept == 0:
-        return float(np.nextafter(ordered[0], np.inf))
-    return float(candidates[kept - 1])
+    return float(candidates[kept - 1] if kept else np.nextafter(ordered[0], np.inf))
 
 
 def start_state(scores: Scores, config: ThresholdConfig) -> State:
-    """Return the state of a threshold that has seen these scores of the calibration part, and set its floor."""
+    """Return the state of a threshold that has seen the calibration part.
+
+    Args:
+        scores: float64 (time,), smoothed, of the calibration part, at least one.
+        config: the rule.
+    """
     whole = len(scores) // config.merge * config.merge
-    maxima = scores[len(scores) - whole :].reshape(-1, config.merge).max(axis=1) if whole else scores.max(keepdims=True)
-    kept = maxima[-config.buckets_kept :]
-    level = budget_threshold(kept, config)
-    floor = float(np.quantile(maxima, 0.95))
+    maxima = _bucket(scores[len(scores) - whole :], config) if whole else scores.max(keepdims=True)
+    floor = float(np.quantile(maxima, FLOOR))
+    recent = maxima[-config.buckets_kept :].copy()
     return {
-        "maxima": kept.copy(),
+        "maxima": recent,
+        "raised": np.zeros(len(recent), bool),  # buckets that did raise an alarm
         "open": np.empty(0),  # scores of the bucket that is not full yet
-        "level": np.array([level]),
+        "level": np.array([max(floor, budget_threshold(recent, config))]),
         "floor": np.array([floor]),
         "since": np.array([0]),  # buckets since the last update
     }
@@ -109,35 +121,46 @@ def adapt(scores: Scores, state: State, config: ThresholdConfig) -> tuple[Scores
 
     Args:
         scores: float64 (time,), smoothed.
-        state: of `start_state` or of the call on the samples just before.
+        state: of `start_state`, or of the call on the samples just before.
         config: the rule.
 
     Returns:
         float64 (time,); each value rests on earlier scores only.
     """
     pending = np.concatenate([state["open"], scores])
-    maxima, level, since = state["maxima"], float(state["level"][0]), int(state["since"][0])
-    floor = float(state["floor"][0])
+    maxima, raised = state["maxima"], state["raised"]
+    level, floor, since = float(state["level"][0]), float(state["floor"][0]), int(state["since"][0])
     out = np.empty(len(pending))
     at = 0
-    while True:
-        take = (config.buckets_per_block - since) * config.merge
-        if at + take > len(pending):
+    while at < len(pending):
+        block = pending[at : at + (config.buckets_per_block - since) * config.merge]
+        out[at : at + len(block)] = level
+        full = len(block) // config.merge
+        if full == 0:
             break
-        out[at : at + take] = level
-        maxima = np.concatenate([maxima, _bucket(pending[at : at + take], config)])[-config.buckets_kept :]
-        level, since, at = max(floor, budget_threshold(maxima, config)), 0, at + take
+        new = _bucket(block[: full * config.merge], config)
+        maxima = np.concatenate([maxima, new])[-config.buckets_kept :]
+        raised = np.concatenate([raised, new >= level])[-config.buckets_kept :]
+        at, since = at + full * config.merge, since + full
+        if since == config.buckets_per_block:
+            level, since = max(floor, budget_threshold(maxima, config, _spend(raised, config))), 0
     out[at:] = level
-    full = (len(pending) - at) // config.merge
-    maxima = np.concatenate([maxima, _bucket(pending[at : at + full * config.merge], config)])[-config.buckets_kept :]
     after: State = {
         "maxima": maxima,
-        "open": pending[at + full * config.merge :].copy(),
+        "raised": raised,
+        "open": pending[at:].copy(),
         "level": np.array([level]),
         "floor": state["floor"],
-        "since": np.array([since + full]),
+        "since": np.array([since]),
     }
     return out[len(state["open"]) :], after
+
+
+def _spend(raised: npt.NDArray[np.bool_], config: ThresholdConfig) -> float:
+    """The share of the budget that is left after the alarms that were raised."""
+    runs = int(raised[0]) + int((raised[1:] & ~raised[:-1]).sum())
+    allowed = config.budget_per_day * len(raised) * config.bucket_days
+    return float(np.clip(1.0 - GAIN * (runs - allowed) / allowed, LEAST, 1.0))
 
 
 def _bucket(scores: Scores, config: ThresholdConfig) -> Scores:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.detector import Scored as SeriesScored
-from models.threshold import count_alarms
+from models.metrics import alarm_events
 from tasks import champion
 from tasks.reading import score_rows
 from tasks.rows import Rows, require_snapshot
@@ -52,7 +52,7 @@ def score(lake_uri: str, registry_uri: str, watch: Watch) -> Scored:
             continue
         write_scores(lake, watch.name, series, version, rows, scored, snapshot.channels)
         total += len(rows)
-        alarms += count_alarms(scored.alarm, served.detector.settings.merge)
+        alarms += len(alarm_events(scored.alarm, served.detector.settings.merge))
         times += [int(rows.timestamps[0]), int(rows.timestamps[-1])]
     return Scored(
         watch=watch.name,

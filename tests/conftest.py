@@ -124,16 +124,25 @@ def tiny_watches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_watches: Path) -> Path:
     """A home in which version 1 of `tiny` is champion. Only for reading: a test that changes it takes `home`."""
-    folder = tmp_path_factory.mktemp("trained")
+    return _retrain(tmp_path_factory.mktemp("trained"), tiny_watches)
+
+
+@pytest.fixture(scope="session")
+def retrained(tmp_path_factory: pytest.TempPathFactory, trained: Path, tiny_watches: Path) -> Path:
+    """The same home after a second retrain. Only for reading."""
+    return _retrain(copy_home(trained, tmp_path_factory.mktemp("retrained") / "home"), tiny_watches)
+
+
+def _retrain(home: Path, watches: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("WATCHKEEPER_")]:
             patch.delenv(name)
-        patch.setenv("WATCHKEEPER_HOME", str(folder))
-        patch.setenv("WATCHKEEPER_WATCHES", str(tiny_watches))
+        patch.setenv("WATCHKEEPER_HOME", str(home))
+        patch.setenv("WATCHKEEPER_WATCHES", str(watches))
         from flows.retrain import retrain
 
         retrain.fn("tiny")
-    return folder
+    return home
 
 
 def copy_home(source: Path, target: Path) -> Path:

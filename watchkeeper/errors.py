@@ -40,6 +40,10 @@ class RegistryError(WatchkeeperError):
     """The registry could not be read or written."""
 
 
+class BusyError(WatchkeeperError):
+    """Another process does the same work at this moment."""
+
+
 class VersionNotFoundError(BadInputError):
     """There is no such version of the watch's model."""
 

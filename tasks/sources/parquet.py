@@ -82,7 +82,8 @@ def _names(columns: list[str], source: ParquetSource) -> list[str]:
 
 def _utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Cast to microseconds; a clock without a zone is taken as UTC."""
-    return column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(TIME)
+    # Nanoseconds may be cut; a coarser time that microseconds cannot say would turn into another one.
+    return column.cast(pa.timestamp("us", tz=column.type.tz), safe=column.type.unit != "ns").cast(TIME)
 
 
 def _cut(table: pa.Table, until: datetime | None) -> pa.Table:

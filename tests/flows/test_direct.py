@@ -7,7 +7,8 @@ import pytest
 
 from flows.retrain import retrain
 from watchkeeper.lake import Lake, digest
-from watchkeeper.records import Record
+from watchkeeper.promotion import read_audit
+from watchkeeper.records import Record, Snapshot
 from watchkeeper.registry import Registry, folder_of
 
 OF_THE_CLOCK = {"when", "key", "source", "report", "verdict", "event_id", "evidence"}
@@ -75,18 +76,21 @@ def test_another_seed_makes_another_version(trained, tiny_watches, tmp_path, mon
     assert ours["manifest.json"] != theirs["manifest.json"]
 
 
-def test_a_retrain_learns_from_the_answers_to_the_last_one(home) -> None:
+def test_a_retrain_learns_from_the_answers_to_the_last_one(trained, retrained) -> None:
     """A second retrain finds the eight answered windows in a new snapshot, and asks about others."""
-    lake = Lake((home / "lake").as_uri())
-    asked = {item["start"] for key in lake.list("queue/tiny") for item in lake.get_json(key)}
-    done = retrain.fn("tiny")
-    assert done.version.version == 2
-    assert (done.evaluation.against, done.decision.previous) == (1, 1)
-    assert done.ingested.new_rows == 0
-    assert done.ingested.snapshot.startswith("000002-")
-    (second,) = (key for key in lake.list("queue/tiny") if done.prepared.key.split("/")[2] in key)
-    assert asked.isdisjoint(item["start"] for item in lake.get_json(second))
-    assert len(lake.list("queue/tiny")) == 2
+    before, after = (Lake((home / "lake").as_uri()) for home in (trained, retrained))
+    first, second = (Snapshot(**after.get_json(key)) for key in after.list("snapshots/tiny"))
+    assert second.files == first.files
+    assert second.labels == tuple(before.list("labels/watch=tiny"))
+    assert set(first.labels) < set(second.labels)
+    (old,) = before.list("queue/tiny")
+    (new,) = set(after.list("queue/tiny")) - {old}
+    asked, asked_then = (after.get_json(key) for key in (old, new))
+    assert len(asked) == len(asked_then) == 8
+    assert {item["start"] for item in asked}.isdisjoint(item["start"] for item in asked_then)
+    (_, decision) = read_audit(after, "tiny")
+    assert (decision.version, decision.previous) == (2, 1)
+    assert decision.evidence["evaluation"].endswith("/evaluation-against-1")
 
 
 def test_a_check_without_an_engine_sends_no_event(directly, monkeypatch) -> None:

@@ -14,6 +14,7 @@ from models.agent import Agent, Trained, td_loss, td_targets, train_agent, train
 from models.agent_config import AgentConfig
 from models.parts import CalibrationPart, HeldOutPart, Part, TrainPart
 from models.recurrence import SEGMENT, QNetwork, run_series
+from models.warm_up import warm_up
 from models.windows import Array
 from watchkeeper.errors import BadInputError, DataError, LeakageError
 
@@ -399,3 +400,23 @@ def test_beyond_everything_seen_is_more_anomalous_than_the_usual(agent: Agent) -
     values[50] += 100
     score, _ = agent.score("a", values)
     assert score.argmax() == 50
+
+
+def test_labels_given_at_the_start_are_learnt() -> None:
+    """The harmless bursts look worst to the error; with labels the agent ranks harm above them, without it cannot."""
+    observations, errors, truth = world()
+    config = AgentConfig(**{**vars(SMALL), "label_budget": 0})
+
+    def harm_first(labels: Mapping[str, npt.NDArray[np.int8]]) -> float:
+        score, _ = train_agent(observations, errors, labels, None, config, 0).agent.score("a", observations["a"])
+        loud = observations["a"][:, 1] > 4
+        return float(score[truth["a"] == 1].mean() - score[loud & (truth["a"] == 0)].mean())
+
+    assert harm_first(truth) > harm_first({}) + 1
+
+
+def test_pseudo_labels_made_before_are_those_made_here() -> None:
+    observations, errors, _ = world()
+    before = warm_up(observations, window=SMALL.window, stride=SMALL.stride, anomalous=0.02, normal=0.1, seed=0)
+    given, made = (train_agent(observations, errors, {}, None, SMALL, 0, pseudo=p) for p in (before, None))
+    assert given.history == made.history

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from watchkeeper.cli.show import Steps
+from watchkeeper.errors import BusyError
 from watchkeeper.progress import listening
 from watchkeeper.settings import Settings, load_settings
 from watchkeeper.watch import load_watch
@@ -62,11 +63,22 @@ def ingest(watch: str, until: datetime | None = None) -> "Ingested":
 def retrain(
     watch: str, reason: str = "asked for", report: str | None = None, until: datetime | None = None
 ) -> "Retrained":
-    """Run the flow `retrain`."""
+    """Run the flow `retrain`, one at a time for a watch: two would train on the same snapshot.
+
+    Raises:
+        BusyError: another one is under way.
+    """
     settings = _prepare(watch)
+    from filelock import FileLock, Timeout
+
     from flows.retrain import retrain as flow
 
-    return _call(settings, flow, watch=watch, reason=reason, report=report, until=until)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(settings.home / f"retrain-{watch}.lock", timeout=0):
+            return _call(settings, flow, watch=watch, reason=reason, report=report, until=until)
+    except Timeout as error:
+        raise BusyError(f"another retrain of watch {watch} is under way in {settings.home}; wait for it") from error
 
 
 def score(watch: str) -> "Scored":

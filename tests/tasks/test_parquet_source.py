@@ -1,0 +1,173 @@
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.sources import Batch, read_source
+from watchkeeper.errors import DataError
+from watchkeeper.records import Refusal
+from watchkeeper.watch import ParquetSource
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def times(rows: int, first: int = 0, kind: pa.DataType | None = None) -> pa.Array:
+    values = [START + timedelta(minutes=first + row) for row in range(rows)]
+    return pa.array(values, pa.timestamp("us", "UTC")).cast(kind or pa.timestamp("us", "UTC"))
+
+
+def write(folder: Path, name: str, **columns: Any) -> Path:
+    pq.write_table(pa.table(columns or {"timestamp": times(3), "a": [1.0, 2.0, 3.0]}), folder / name)
+    return folder / name
+
+
+def read(folder: Path, until: datetime | None = None, **options: str) -> list[Batch | Refusal]:
+    return list(read_source(ParquetSource(kind="parquet", folder=str(folder), **options), until))
+
+
+def batches(folder: Path, until: datetime | None = None, **options: str) -> list[Batch]:
+    items = read(folder, until, **options)
+    assert all(isinstance(item, Batch) for item in items), items
+    return [item for item in items if isinstance(item, Batch)]
+
+
+def refusal(folder: Path, **options: str) -> str:
+    """The reason of the one file refused; the other file of the folder comes through."""
+    write(folder, "zz_good.parquet")
+    refused, good = read(folder, **options)
+    assert isinstance(good, Batch)
+    assert isinstance(refused, Refusal)
+    return f"{refused.origin}: {refused.reason}"
+
+
+def test_a_series_is_a_file_name_up_to_its_first_dot(tmp_path: Path) -> None:
+    """Files of a series come in the order of their first timestamps, not of their names."""
+    write(tmp_path, "pump.train.parquet", timestamp=times(2), a=[1.0, 2.0])
+    write(tmp_path, "pump.again.parquet", timestamp=times(2, first=9), a=[5.0, 6.0])
+    write(tmp_path, "pump.next.parquet", timestamp=times(2, first=2), a=[3.0, 4.0])
+    write(tmp_path, "fan.parquet")
+    found = [(batch.series, batch.origin) for batch in batches(tmp_path)]
+    assert found == [
+        ("fan", "fan.parquet"),
+        ("pump", "pump.train.parquet"),
+        ("pump", "pump.next.parquet"),
+        ("pump", "pump.again.parquet"),
+    ]
+
+
+def test_only_files_of_the_pattern_count(tmp_path: Path) -> None:
+    """Folders and other files are passed over."""
+    write(tmp_path, "smd_1.parquet")
+    write(tmp_path, "nab_1.parquet")
+    (tmp_path / "smd_2.parquet").mkdir()
+    (tmp_path / "smd_3.txt").write_text("no")
+    assert [batch.series for batch in batches(tmp_path, files="smd_*.parquet")] == ["smd_1"]
+
+
+def test_columns_get_the_names_of_the_house(tmp_path: Path) -> None:
+    """A source may call its time and its label as it likes."""
+    write(tmp_path, "s.parquet", zeit=times(2), a=[1.0, 2.0], wahr=[0, 1])
+    (batch,) = batches(tmp_path, timestamp="zeit", label="wahr")
+    assert batch.table.column_names == ["timestamp", "a", "label"]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_times_of_any_unit_and_zone_become_microseconds_utc(tmp_path: Path, unit: str, zone: str | None) -> None:
+    """The moment is the same; a clock without a zone is taken as UTC."""
+    write(tmp_path, "s.parquet", timestamp=times(2, kind=pa.timestamp(unit, zone)), a=[1.0, 2.0])
+    (batch,) = batches(tmp_path)
+    assert batch.table.schema.field("timestamp").type == pa.timestamp("us", "UTC")
+    assert batch.table["timestamp"].to_pylist() == [START, START + timedelta(minutes=1)]
+
+
+def test_nanoseconds_below_a_microsecond_are_cut(tmp_path: Path) -> None:
+    """They do not refuse the file."""
+    column = pa.array(np.array([1001, 2999]), pa.timestamp("ns", "UTC"))
+    write(tmp_path, "s.parquet", timestamp=column, a=[1.0, 2.0])
+    (batch,) = batches(tmp_path)
+    assert batch.table["timestamp"].cast(pa.int64()).to_pylist() == [1, 2]
+
+
+def test_rows_from_until_on_are_left_for_later(tmp_path: Path) -> None:
+    """Half-open, in any zone; rows without a timestamp stay in, to be quarantined with their reason."""
+    column = pa.concat_arrays([times(3), pa.nulls(1, pa.timestamp("us", "UTC"))])
+    write(tmp_path, "s.parquet", timestamp=column, a=[1.0, 2.0, 3.0, 4.0])
+    until = (START + timedelta(minutes=2)).astimezone(timezone(timedelta(hours=5)))
+    (batch,) = batches(tmp_path, until)
+    assert batch.table["a"].to_pylist() == [1.0, 2.0, 4.0]
+
+
+def test_a_missing_folder_and_an_empty_one(tmp_path: Path) -> None:
+    """Both are errors of the watch as a whole."""
+    with pytest.raises(DataError, match=r"nowhere does not exist; correct `folder`"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"holds no file \*\.parquet"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"", b"no Parquet at all", b"PAR1", b"PAR1" + b"\x00" * 40 + b"PAR1"])
+def test_a_file_that_is_no_parquet_is_refused_alone(tmp_path: Path, data: bytes) -> None:
+    """The next file is read all the same."""
+    (tmp_path / "bad.parquet").write_bytes(data)
+    assert "bad.parquet: is no readable Parquet file" in refusal(tmp_path)
+
+
+def test_a_file_with_a_damaged_page_is_refused_alone(tmp_path: Path) -> None:
+    """Its end is fine and its times can be read, so it comes to light only in the readings."""
+    values = np.random.default_rng(0).normal(size=20_000)
+    path = write(tmp_path, "bad.parquet", timestamp=times(20_000), a=values)
+    data = bytearray(path.read_bytes())
+    at = pq.ParquetFile(path).metadata.row_group(0).column(1).dictionary_page_offset
+    data[at : at + 60] = b"\xff" * 60
+    path.write_bytes(data)
+    assert "bad.parquet: cannot be read" in refusal(tmp_path)
+
+
+def test_a_file_without_the_time_column_is_refused_alone(tmp_path: Path) -> None:
+    """The message says which columns there are."""
+    write(tmp_path, "bad.parquet", when=times(1), a=[1.0])
+    assert refusal(tmp_path) == "bad.parquet: no column timestamp; its columns begin with when, a"
+
+
+@pytest.mark.parametrize("column", [["2026-01-05"], [1767571200], pa.array([0], pa.date32())])
+def test_times_that_are_no_timestamps_are_refused(tmp_path: Path, column: Any) -> None:
+    """Numbers and words could mean anything."""
+    write(tmp_path, "bad.parquet", timestamp=column, a=[1.0])
+    assert "column timestamp is" in refusal(tmp_path)
+
+
+def test_a_time_beyond_microseconds_is_refused(tmp_path: Path) -> None:
+    """Milliseconds can say times that microseconds cannot."""
+    write(tmp_path, "bad.parquet", timestamp=pa.array([2**61], pa.timestamp("ms")), a=[1.0])
+    assert "bad.parquet: is no readable Parquet file" in refusal(tmp_path)
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """In the file itself, or after its columns got the names of the house."""
+    table = pa.table([times(1), pa.array([1.0]), pa.array([2.0])], names=["timestamp", "a", "a"])
+    pq.write_table(table, tmp_path / "bad.parquet")
+    assert refusal(tmp_path) == "bad.parquet: column a stands twice"
+    (tmp_path / "zz_good.parquet").unlink()
+    write(tmp_path, "bad.parquet", zeit=times(1), timestamp=[1.0])
+    (refused,) = read(tmp_path, timestamp="zeit")
+    assert isinstance(refused, Refusal)
+    assert refused.reason == "column timestamp stands twice"
+
+
+@pytest.mark.parametrize("name", ["a=b.parquet", "my pump.parquet", ".hidden.parquet", "größe.parquet"])
+def test_a_name_that_cannot_be_a_path_is_refused(tmp_path: Path, name: str) -> None:
+    """`a=b` would look like a partition."""
+    write(tmp_path, name)
+    assert "rename the file" in refusal(tmp_path)
+
+
+def test_a_file_without_rows_is_an_empty_batch(tmp_path: Path) -> None:
+    """It is no fault of the file."""
+    write(tmp_path, "s.parquet", timestamp=times(0), a=pa.array([], pa.float32()))
+    (batch,) = batches(tmp_path)
+    assert len(batch.table) == 0
