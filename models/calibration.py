@@ -114,3 +114,19 @@ def smooth(scores: Scores, alpha: float, last: float | None = None) -> Scores:
         last = score if last is None else last + alpha * (score - last)
         smoothed.append(last)
     return np.array(smoothed, dtype=np.float64)
+
+
+def smooth_fast_and_slow(scores: Scores, fast: float, slow: float, last: Scores | None = None) -> tuple[Scores, Scores]:
+    """Return the larger of a fast and a slow moving average, and the last value of both for the call that follows.
+
+    The fast one answers a sharp anomaly at once, the slow one gathers a weak one that lasts. Causal.
+
+    Args:
+        scores: float64 (time,), at least one.
+        fast: weight of the newest score in the fast average, see `smooth`.
+        slow: the same in the slow one.
+        last: what the call on the scores just before returned second; None at the start.
+    """
+    quick = smooth(scores, fast, None if last is None else float(last[0]))
+    steady = smooth(scores, slow, None if last is None else float(last[1]))
+    return np.maximum(quick, steady), np.array([quick[-1], steady[-1]])

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from models.calibration import Line, Scores, Weights, combine, compress, fit_line, smooth
+from models.calibration import Line, Scores, Weights, combine, compress, fit_line, smooth_fast_and_slow
 from models.member import Member, State
 from models.members import create_member, member_class
 from models.parts import CalibrationPart, Part, TrainPart, require_train
@@ -40,6 +40,7 @@ class DetectorConfig:
         slow_smoothing: the same in the slow one. The score is the larger of the two averages: the fast one answers a
             sharp anomaly at once, the slow one gathers a weak one that lasts.
         merge: samples; alarms closer than this count as one.
+        epochs: of the networks; bounds their training time (models/vae.py).
         device: where networks train, "cpu" or "cuda"; scoring after loading is on the CPU.
     """
 
@@ -50,6 +51,7 @@ class DetectorConfig:
     smoothing: float = 0.4
     slow_smoothing: float = 0.1
     merge: int = 10
+    epochs: int = 12
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -146,7 +148,7 @@ class Detector:
         rows = {series: part.values for series, part in train.items()}
         members: dict[str, Member] = {}
         for index, name in enumerate(config.members):
-            members[name] = create_member(name, config.window, config.device)
+            members[name] = create_member(name, config.window, config.epochs, config.device)
             members[name].fit(rows, seed, _stretch(progress, index, len(config.members), name))
         unset = cls(config, scaler, members, {}, Weights.equal(config.members), {})
         return unset._calibrated(calibration)
@@ -299,7 +301,7 @@ class Detector:
                 observation, _ = self.observe(series, part.values)
                 self._lines[AGENT][series] = fit_line(agent.score(series, observation)[0])
             calibrated, _, _ = self._all(series, part.values, {})
-            score, _ = self._smoothed(combine(calibrated, self._weights), None)
+            score, _ = self._smoothed(combine(calibrated, self._weights))
             self._starts[series] = start_state(score, self._config.threshold)
         return self
 
@@ -338,13 +340,8 @@ class Detector:
             after |= _outer(own_after, AGENT)
         return scores, contributions, after
 
-    def _smoothed(
-        self, combined: Scores, before: npt.NDArray[np.float64] | None
-    ) -> tuple[Scores, npt.NDArray[np.float64]]:
-        """The larger of the fast and the slow moving average, and the last value of both."""
-        fast = smooth(combined, self._config.smoothing, None if before is None else float(before[0]))
-        slow = smooth(combined, self._config.slow_smoothing, None if before is None else float(before[1]))
-        return np.maximum(fast, slow), np.array([fast[-1], slow[-1]])
+    def _smoothed(self, combined: Scores, before: Scores | None = None) -> tuple[Scores, Scores]:
+        return smooth_fast_and_slow(combined, self._config.smoothing, self._config.slow_smoothing, before)
 
     def _line(self, name: str, series: str) -> Line:
         if series not in self._lines[name]:

@@ -28,12 +28,13 @@ def member_class(name: str) -> type[Member]:
     return found
 
 
-def create_member(name: str, window: int, device: str = "cpu") -> Member:
+def create_member(name: str, window: int, epochs: int = 12, device: str = "cpu") -> Member:
     """Return an unfitted base member (not the agent, which is made and trained by itself).
 
     Args:
         name: norm, pca, ridge or vae.
         window: length in samples of the watch's windows; pca takes shorter ones where that is long.
+        epochs: of a network's training.
         device: where networks train and score.
 
     Raises:
@@ -47,7 +48,7 @@ def create_member(name: str, window: int, device: str = "cpu") -> Member:
         case "vae":
             from models.vae import Vae, VaeConfig
 
-            return Vae(VaeConfig(window=window), device)
+            return Vae(VaeConfig(window=window, epochs=epochs), device)
         case "norm" | "ridge":
             return member_class(name)()
         case _:

@@ -23,6 +23,8 @@ CANDIDATES = 128
 """Thresholds tried at each update: the highest bucket maxima, thinned evenly in rank."""
 MOST_BUCKETS = 100_000
 """Buckets remembered at most: bounds an update to about 13 MB and 20 ms where readings come many times a second."""
+MOST_PER_BLOCK = 36
+"""Buckets between two updates at most: where readings come fast, a shift is not left in alarm for hours."""
 GAIN = 4.0
 """How hard an overdrawn budget is answered: at a quarter above it, the least is left."""
 LEAST = 0.1
@@ -48,7 +50,7 @@ class ThresholdConfig:
     interval_s: float
     merge: int = 10
     memory_days: float = 7.0
-    block_days: float = 0.25
+    block_days: float = 0.125
     share: float = 0.1
 
     def __post_init__(self) -> None:
@@ -63,8 +65,8 @@ class ThresholdConfig:
 
     @property
     def buckets_per_block(self) -> int:
-        """How many buckets pass between two updates, at least 1."""
-        return max(1, round(self.block_days / self.bucket_days))
+        """How many buckets pass between two updates, at least 1, at most MOST_PER_BLOCK."""
+        return min(MOST_PER_BLOCK, max(1, round(self.block_days / self.bucket_days)))
 
     @property
     def buckets_kept(self) -> int:

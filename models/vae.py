@@ -37,8 +37,9 @@ class VaeConfig:
         hidden: units of the one hidden layer of encoder and decoder.
         latent: dimensions of the code.
         beta: weight of the KL term.
-        epochs: passes over the drawn windows.
-        windows_per_epoch: drawn afresh each epoch from all series alike; bounds the time that training takes.
+        epochs: how often progress and figures are told.
+        windows_per_epoch: drawn afresh each epoch from all series alike; where there are fewer, each is drawn several
+            times. So training takes the same time, and gives the network the same number of updates, on any data.
         batch: windows in one update.
         learning_rate: of Adam, falling to zero as a half cosine.
     """
@@ -148,12 +149,12 @@ class Vae(ErrorMember):
             network = Network(width, settings.hidden, settings.latent).to(self.device)
         optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate)
         counts = np.array([len(view) for view in views])
-        drawn = min(settings.windows_per_epoch, int(counts.sum()))
+        total, drawn = int(counts.sum()), settings.windows_per_epoch
         updates = settings.epochs * -(-drawn // settings.batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
         self.history = []
         for epoch in range(settings.epochs):
-            order = rng.permutation(int(counts.sum()))[:drawn]
+            order = np.concatenate([rng.permutation(total) for _ in range(-(-drawn // total))])[:drawn]
             sums = np.zeros(3)
             for start in range(0, drawn, settings.batch):
                 flat = self._gather(views, counts, order[start : start + settings.batch])

@@ -27,7 +27,7 @@ def load(registered: Registered) -> Served:
     version = read_version(folder_of(registered), registered.sha256)
     try:
         detector = Detector.from_arrays(version.manifest.detector, version.arrays)
-    except (KeyError, TypeError, ValueError, BadInputError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, BadInputError) as error:  # torch's misfits are RuntimeErrors
         raise VersionRefusedError(
             f"version {registered.version} holds a detector that this release cannot build: {error!r}; retrain"
         ) from error

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from models import metrics
 from models.bootstrap import PairedScores, paired_block_bootstrap
-from models.calibration import Scores, smooth
+from models.calibration import Scores, fit_line, smooth
 from models.detector import Detector, Scored
 from models.inject import inject
 from models.norm import Norm
@@ -147,10 +147,13 @@ def _with_injected(stretch: Stretch, seed: int) -> Stretch:
 
 
 def _norm_of(series: str, stretch: Stretch, detector: Detector) -> Scores:
-    """Return the trivial score where the detector has no member that gives it."""
+    """Return the trivial score, calibrated as a member's is, where the detector has no member that gives it."""
     filled, _ = detector.scaler.fill_forward(series, stretch.rows.values)
-    norm: Scores = np.linalg.norm(detector.scaler.transform(series, filled).astype(np.float64), axis=1)
-    return norm
+    scaled = detector.scaler.transform(series, filled)
+    norm = Norm()
+    norm.fit({series: scaled}, seed=0)
+    score, _ = norm.score(series, scaled)
+    return fit_line(score[: stretch.first]).calibrate(score)
 
 
 def _alarms(scores: Scores, first: int, rule: ThresholdConfig) -> npt.NDArray[np.bool_]:

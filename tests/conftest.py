@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -160,6 +161,12 @@ def copy_home(source: Path, target: Path) -> Path:
                 (source.as_uri(), target.as_uri()),
             )
     return target
+
+
+@pytest.fixture(scope="session")
+def copied() -> Callable[[Path, Path], Path]:
+    """Copies a home."""
+    return copy_home
 
 
 @pytest.fixture

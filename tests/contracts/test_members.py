@@ -49,7 +49,7 @@ MAKERS: dict[str, Callable[[], Member]] = {
     "norm": Norm,
     "pca": lambda: Pca(WINDOW),
     "ridge": Ridge,
-    "vae": lambda: Vae(VaeConfig(window=WINDOW, hidden=16, latent=3, epochs=3, batch=64)),
+    "vae": lambda: Vae(VaeConfig(window=WINDOW, hidden=16, latent=3, epochs=3, windows_per_epoch=800, batch=64)),
 }
 """An unfitted, small member for each name of the registry."""
 

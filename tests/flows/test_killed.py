@@ -1,4 +1,4 @@
-"""A retrain that is killed and started again: nothing is lost, nothing is done twice, and the same version comes out."""
+"""A retrain that is killed and started again: nothing is lost, nothing done twice, the same version comes out."""
 
 import os
 import re

@@ -3,13 +3,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.calibration import AGENT_SHARE, BOUND, Weights, combine, compress, fit_line, smooth
+from models.calibration import (
+    AGENT_SHARE,
+    BOUND,
+    TAIL,
+    Line,
+    Weights,
+    combine,
+    compress,
+    fit_line,
+    smooth,
+    smooth_fast_and_slow,
+)
 from watchkeeper.errors import DataError
 
 
 def test_median_becomes_zero_and_the_high_quantile_one() -> None:
     line = fit_line(np.arange(101.0))
-    assert (line.zero, line.unit) == (50.0, 49.0)
+    assert (line.zero, line.unit) == (50.0, 40.0)
+    assert line.calibrate(np.array([50.0, 90.0, 10.0])).tolist() == [0.0, 1.0, -1.0]
+
+
+def test_the_scale_is_linear_to_the_tail_and_logarithmic_beyond() -> None:
+    """A scale that is logarithmic throughout, the decoy, would give 100 and 50 nearly the same place."""
+    calibrated = Line(0.0, 1.0).calibrate(np.array([TAIL / 2, TAIL, np.e * TAIL]))
+    np.testing.assert_allclose(calibrated, [TAIL / 2, TAIL, 2 * TAIL])
+
+
+@given(st.lists(st.floats(0, 1e12), min_size=2, max_size=20))
+def test_calibration_keeps_the_order(scores: list[float]) -> None:
+    calibrated = Line(3.0, 0.5).calibrate(np.sort(np.array(scores)))
+    assert (np.diff(calibrated) >= 0).all()
 
 
 def test_one_wild_score_does_not_rule_the_scale() -> None:
@@ -57,6 +81,14 @@ def test_smoothing_in_chunks_equals_the_whole_to_the_last_bit(scores: list[float
     whole = smooth(array, alpha)
     first = smooth(array[:cut], alpha)
     assert np.array_equal(np.concatenate([first, smooth(array[cut:], alpha, first[-1])]), whole)
+
+
+def test_the_larger_of_fast_and_slow_by_hand() -> None:
+    """Fast 0, 4, 2; slow 0, 2, 1.5: after two more quiet samples the slow one leads."""
+    scores, last = smooth_fast_and_slow(np.array([0.0, 8.0, 0.0]), 0.5, 0.25)
+    assert scores.tolist() == [0.0, 4.0, 2.0]
+    assert last.tolist() == [2.0, 1.5]
+    assert smooth_fast_and_slow(np.zeros(2), 0.5, 0.25, last)[0].tolist() == [1.125, 0.84375]
 
 
 @given(st.floats(-1e300, 1e300))

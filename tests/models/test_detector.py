@@ -165,7 +165,7 @@ def test_training_scoring_and_serving_agree() -> None:
 
 
 def test_the_same_seed_gives_the_same_scores() -> None:
-    config = DetectorConfig(window=10, members=("norm", "vae"), alarm_budget_per_day=2.0, interval_s=60.0)
+    config = DetectorConfig(window=10, members=("norm", "vae"), alarm_budget_per_day=2.0, interval_s=60.0, epochs=2)
     first, second = (Detector.fit(SCALER, TRAIN, CALIBRATION, config, seed=4) for _ in range(2))
     values = fresh()
     assert np.array_equal(first.score("a", values, clock(600))[0].score, second.score("a", values, clock(600))[0].score)
@@ -213,11 +213,21 @@ def test_an_agent_joins_with_a_weight_that_grows_with_labels() -> None:
 def test_a_score_is_the_weighted_mean_of_its_members_smoothed(detector: Detector) -> None:
     scored, _ = detector.score("a", fresh(9), clock(9))
     shares = detector.weights.shares
-    smoothed = 0.0
+    fast = slow = 0.0
     for row in range(9):
         combined = sum(shares[name] * score[row] for name, score in scored.members.items())
-        smoothed = combined if row == 0 else 0.2 * combined + 0.8 * smoothed
-        assert scored.score[row] == pytest.approx(smoothed)
+        fast = combined if row == 0 else 0.4 * combined + 0.6 * fast
+        slow = combined if row == 0 else 0.1 * combined + 0.9 * slow
+        assert scored.score[row] == pytest.approx(max(fast, slow))
+
+
+def test_contributions_add_up_to_the_score_before_smoothing() -> None:
+    detector = Detector.fit(SCALER, TRAIN, CALIBRATION, CONFIG, seed=0)
+    values = fresh()
+    values[300:310] += 1e6  # far into the tail
+    scored, _ = detector.score("a", values, clock(600))
+    positive = sum(np.maximum(score, 0.0) / 3 for score in scored.members.values())
+    np.testing.assert_allclose(scored.contributions.sum(axis=1), positive, rtol=1e-4, atol=1e-6)
 
 
 def test_strangers_and_time_running_backwards_are_refused() -> None:
@@ -261,7 +271,7 @@ def test_series_must_be_the_same_and_long_enough() -> None:
 
 def test_progress_rises_to_the_end() -> None:
     told: list[float] = []
-    config = DetectorConfig(10, ("norm", "vae"), 2.0, 60.0)
+    config = DetectorConfig(10, ("norm", "vae"), 2.0, 60.0, epochs=1)
     Detector.fit(SCALER, TRAIN, CALIBRATION, config, seed=0, progress=lambda share, _words: told.append(share))
     assert told == sorted(told)
     assert told[-1] == 1.0

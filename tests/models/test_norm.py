@@ -12,12 +12,12 @@ def fitted() -> Norm:
 
 
 def test_hand_computed_score_and_contributions() -> None:
-    """(3, 4): root mean square √12.5; the channels share it as 9 to 16."""
+    """(3, 4): the mean square is 12.5; the channels add 9 / 2 and 16 / 2."""
     norm = fitted()
     row = np.array([[3, 4]], np.float32)
     score = norm.score("a", row)[0]
-    np.testing.assert_allclose(score, np.sqrt(12.5))
-    np.testing.assert_allclose(norm.contributions("a", row), [[np.sqrt(12.5) * 9 / 25, np.sqrt(12.5) * 16 / 25]])
+    assert score.tolist() == [12.5]
+    assert norm.contributions("a", row).tolist() == [[4.5, 8.0]]
 
 
 def test_a_sample_at_the_mean_scores_zero() -> None:

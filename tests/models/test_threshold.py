@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.threshold import ThresholdConfig, adapt, budget_threshold, count_alarms, start_state
+from models.metrics import alarm_events, alarms_per_day
+from models.threshold import MOST_BUCKETS, ThresholdConfig, adapt, budget_threshold, start_state
 from watchkeeper.errors import DataError
 
 MINUTELY = ThresholdConfig(budget_per_day=2.0, interval_s=60.0)
@@ -14,21 +15,12 @@ def noise(rows: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).gamma(2.0, size=rows)
 
 
-def test_alarms_close_together_are_one() -> None:
-    alarm = np.zeros(50, bool)
-    alarm[[3, 4, 9, 30]] = True
-    assert count_alarms(alarm, merge=5) == 2
-    assert count_alarms(alarm, merge=4) == 3
-    assert count_alarms(alarm, merge=21) == 1
-    assert count_alarms(alarm & False, merge=4) == 0
-
-
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=300), st.floats(0.5, 50))
 def test_the_budget_is_kept_on_the_buckets_it_was_set_on(scores: list[float], budget: float) -> None:
     config = ThresholdConfig(budget_per_day=budget, interval_s=600.0, merge=1)
     maxima = np.array(scores)
     threshold = budget_threshold(maxima, config)
-    assert count_alarms(maxima >= threshold, merge=1) <= budget * len(maxima) * 600 / 86400
+    assert len(alarm_events(maxima >= threshold, merge=1)) <= budget * len(maxima) * 600 / 86400
     assert threshold <= np.nextafter(maxima.max(), np.inf)
 
 
@@ -53,15 +45,69 @@ def test_the_future_never_changes_a_threshold(at: int) -> None:
     assert np.array_equal(adapt(scores, start, MINUTELY)[0][: at + 1], adapt(changed, start, MINUTELY)[0][: at + 1])
 
 
+def test_the_threshold_is_the_lowest_that_keeps_the_budget() -> None:
+    """Five lone peaks and a budget of three: the third highest peak it is. Oracle: try every score."""
+    config = ThresholdConfig(budget_per_day=3.0, interval_s=86400 / 50, merge=1, share=0.5)
+    maxima = np.ones(50)
+    maxima[[5, 15, 25, 35, 45]] = [9, 5, 7, 6, 8]
+    fitting = [s for s in np.unique(maxima) if len(alarm_events(maxima >= s, merge=1)) <= 3 and s > 1]
+    assert budget_threshold(maxima, config) == min(fitting) == 7
+
+
+def test_one_endless_alarm_does_not_keep_the_budget() -> None:
+    """Counting runs alone, the decoy, would take a threshold below everything: one alarm in all."""
+    config = ThresholdConfig(budget_per_day=2.0, interval_s=600.0, merge=1, share=0.1)
+    maxima = noise(500)
+    assert (maxima >= budget_threshold(maxima, config)).mean() <= 0.1
+
+
+def test_a_budget_of_less_than_one_alarm_allows_none() -> None:
+    config = ThresholdConfig(budget_per_day=0.1, interval_s=60.0, merge=1)
+    assert budget_threshold(np.arange(100.0), config) > 99
+
+
 def test_a_lasting_shift_is_not_flagged_for_ever() -> None:
     """A threshold frozen at the start, the decoy, flags nearly every later sample."""
     start = start_state(noise(5 * DAY), MINUTELY)
-    shifted = noise(5 * DAY, 1) + 50
+    shifted = noise(6 * DAY, 1) + 50
     threshold, _ = adapt(shifted, start, MINUTELY)
     alarm = shifted >= threshold
     assert (shifted >= start["level"][0]).mean() > 0.99
-    assert alarm[2 * DAY :].mean() < 0.05
-    assert count_alarms(alarm[2 * DAY :], MINUTELY.merge) / 3 <= 1.5 * MINUTELY.budget_per_day
+    assert alarm[DAY:].mean() < 0.1
+    assert alarms_per_day(alarm[2 * DAY :], 60.0, MINUTELY.merge) <= 1.5 * MINUTELY.budget_per_day
+
+
+@pytest.mark.parametrize("budget", [1.0, 2.0, 8.0])
+@pytest.mark.parametrize("drift", [0.0, 0.5])
+def test_the_budget_is_kept_on_days_to_come_even_if_scores_creep_up(budget: float, drift: float) -> None:
+    """By half in ten days: a frozen threshold is passed more and more often."""
+    config = ThresholdConfig(budget_per_day=budget, interval_s=60.0)
+    start = start_state(noise(7 * DAY), config)
+    scores = noise(10 * DAY, 1) * np.linspace(1, 1 + drift, 10 * DAY)
+    alarm = scores >= adapt(scores, start, config)[0]
+    assert alarms_per_day(alarm[DAY:], 60.0, config.merge) <= 1.5 * budget
+    assert alarm[DAY:].any()
+
+
+def test_alarms_above_the_budget_are_answered_by_a_higher_threshold() -> None:
+    """The same scores, with and without the memory of alarms that were raised."""
+    start = start_state(noise(7 * DAY), MINUTELY)
+    spent = {**start, "raised": np.arange(len(start["raised"])) % 4 == 0}
+    quiet, _ = adapt(noise(DAY, 1), start, MINUTELY)
+    stern, _ = adapt(noise(DAY, 1), spent, MINUTELY)
+    assert stern[-1] > quiet[-1]
+
+
+def test_memory_is_bounded_where_readings_come_fast() -> None:
+    fast = ThresholdConfig(budget_per_day=2.0, interval_s=0.001)
+    assert fast.buckets_kept == MOST_BUCKETS
+    assert fast.buckets_per_block < 100
+
+
+def test_a_calibration_part_shorter_than_a_bucket_will_do() -> None:
+    state = start_state(np.array([1.0, 3.0]), MINUTELY)
+    threshold, _ = adapt(np.ones(5), state, MINUTELY)
+    assert (threshold >= 3.0).all()
 
 
 def test_quiet_days_do_not_pull_the_threshold_below_the_floor() -> None:

@@ -8,7 +8,7 @@ from models import vae as module
 from models.vae import Vae, VaeConfig, kl_divergence, negative_elbo
 from watchkeeper.errors import DataError
 
-SMALL = VaeConfig(window=10, hidden=16, latent=3, epochs=6, batch=16)
+SMALL = VaeConfig(window=10, hidden=16, latent=3, epochs=6, windows_per_epoch=600, batch=16)
 
 
 def waves(rows: int = 600, seed: int = 0) -> np.ndarray:

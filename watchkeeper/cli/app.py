@@ -21,6 +21,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+INTERRUPTED = 130
+"""The exit status that Typer turns Ctrl-C into."""
+
 WatchName = Annotated[str, typer.Option("--watch", "-w", help="The watch: a file in the folder of watches.")]
 Until = Annotated[
     str | None,
@@ -171,6 +174,7 @@ def main() -> None:
         text = " ".join(str(error).split())
         Console(stderr=True, highlight=False).print(f"error: {text}", style="red", markup=False, soft_wrap=True)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; run the same command again to go on", style="yellow")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            Console(stderr=True).print("interrupted; run the same command again to go on", style="yellow")
+        raise

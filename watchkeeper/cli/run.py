@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from watchkeeper.cli.show import Steps
-from watchkeeper.errors import BusyError
+from watchkeeper.errors import BusyError, SettingsError
 from watchkeeper.progress import listening
 from watchkeeper.settings import Settings, load_settings
 from watchkeeper.watch import load_watch
@@ -37,7 +37,10 @@ def _prepare(watch: str) -> Settings:
         os.environ.setdefault(name, value)
     if not os.environ.get("PREFECT_API_URL"):
         home = Path(os.environ.setdefault("PREFECT_HOME", str((loaded.home / "prefect").absolute())))
-        home.mkdir(parents=True, exist_ok=True)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"home: cannot create {home}: {error.strerror}; name another with --home") from error
     return loaded
 
 

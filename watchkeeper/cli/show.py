@@ -89,8 +89,9 @@ def ingested(done: Ingested) -> None:
 
 
 def retrained(done: Retrained) -> None:
-    """Print the evaluation and the decision of a retrain."""
-    for refusal in (*done.ingested.refused, *done.prepared.left_out):
+    """Print what a retrain took in and left out, the evaluation and the decision."""
+    ingested(done.ingested)
+    for refusal in done.prepared.left_out:
         console.print(f"  [yellow]left out[/] {escape(refusal.origin)}: {escape(refusal.reason)}")
     evaluation(done.evaluation)
     decided(done.decision)
