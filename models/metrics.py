@@ -423,5 +423,5 @@ def _checked_label(label: Label, other: Score | Mask, name: str) -> Mask:
         raise DataError(f"label and {name} are (time,) of one length, found {label.shape} and {other.shape}")
     positive: Mask = label == 1
     if not np.all(positive | (label == 0)):
-        raise DataError(f"labels must be 0 or 1, found {np.unique(label)[:5].tolist()}: drop the samples of unknown label")
+        raise DataError(f"labels must be 0 or 1, found {np.unique(label)[:5].tolist()}: drop what is unknown")
     return positive

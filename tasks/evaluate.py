@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from models import metrics
 from models.bootstrap import PairedScores, paired_block_bootstrap
-from models.calibration import Scores, fit_line, smooth
+from models.calibration import Scores, fit_line, smooth_fast_and_slow
 from models.detector import Detector, Scored
 from models.inject import inject
 from models.norm import Norm
@@ -116,7 +116,7 @@ def rows_of(series: str, stretch: Stretch, scored: Scored, detector: Detector, s
     rule = detector.settings.threshold
     judged = []
     for name, scores in alone.items():
-        smoothed = smooth(scores, detector.settings.smoothing)
+        smoothed, _ = smooth_fast_and_slow(scores, detector.settings.smoothing, detector.settings.slow_smoothing)
         alarm = _alarms(smoothed, stretch.first, rule)
         raw = scores if name == RANDOM else smoothed
         judged.append(_row(series, name, stretch, raw[stretch.first :], alarm, detector))

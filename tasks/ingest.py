@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,17 @@ import numpy as np
 from tasks.rows import latest_snapshot, read_timestamps, to_table
 from tasks.sources import Batch, read_source
 from tasks.step import step
-from tasks.validate import Valid, channels_of, day_of, validate
-from watchkeeper.clock import to_datetime
+from tasks.validate import LAST_US, Valid, channels_of, day_of, validate
+from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.errors import DataError
 from watchkeeper.labels import events_of, write_labels
 from watchkeeper.lake import Lake, digest, digest_of, parquet_bytes
 from watchkeeper.progress import progress_of
 from watchkeeper.records import Ingested, RawFile, Refusal, Snapshot
 from watchkeeper.watch import Watch
+
+CLOCK_SLACK = timedelta(days=1)
+"""How far a source's clock may run ahead of ours before a row counts as in the future."""
 
 
 @step(retries=2)
@@ -32,9 +35,9 @@ def ingest(lake_uri: str, watch: Watch, until: datetime | None = None) -> Ingest
     """
     lake = Lake(lake_uri)
     before = latest_snapshot(lake, watch.name)
-    run = _Run(lake, watch, before)
+    run = _Run(lake, watch, before, datetime.now(UTC))
     tell = progress_of("ingest")
-    for item in read_source(watch.source, until):
+    for item in read_source(watch.source, until, before.sources if before else ()):
         if isinstance(item, Refusal):
             run.refused.append(item)
         else:
@@ -57,7 +60,7 @@ def ingest(lake_uri: str, watch: Watch, until: datetime | None = None) -> Ingest
 class _Run:
     """What one ingest gathers before it publishes."""
 
-    def __init__(self, lake: Lake, watch: Watch, before: Snapshot | None) -> None:
+    def __init__(self, lake: Lake, watch: Watch, before: Snapshot | None, now: datetime) -> None:
         self._lake, self._watch, self._before = lake, watch, before
         self._channels = before.channels if before else watch.channels
         if before and watch.channels and watch.channels != before.channels:
@@ -66,6 +69,9 @@ class _Run:
                 f"({len(watch.channels)} against {len(before.channels)}); a watch keeps its channels: start a new watch"
             )
         self._known: dict[str, Any] = {}
+        self._sources = set(before.sources if before else ())
+        # A plant that is fabricated lives in a time of its own.
+        self._latest = LAST_US if watch.source.kind == "plant" else to_microseconds(now + CLOCK_SLACK)
         self.new_files: list[RawFile] = []
         self.refused: list[Refusal] = []
         self.warnings: list[str] = []
@@ -80,10 +86,13 @@ class _Run:
                 read_timestamps(self._lake, self._before, batch.series) if self._before else empty
             )
         try:
-            valid = validate(batch, self._channels, bool(self._watch.channels), self._known[batch.series])
+            known = self._known[batch.series]
+            valid = validate(batch, self._channels, bool(self._watch.channels), known, self._latest)
         except DataError as error:
             self.refused.append(Refusal(origin=batch.origin, reason=str(error)))
             return
+        if batch.content:
+            self._sources.add(batch.content)
         self.warnings += valid.warnings
         self.quarantined += valid.reasons()
         if len(valid.quarantine):
@@ -124,7 +133,13 @@ class _Run:
         files = (*(self._before.files if self._before else ()), *self.new_files)
         labels = tuple(self._lake.list(f"labels/watch={self._watch.name}"))
         queue = tuple(self._lake.list(f"queue/{self._watch.name}"))
-        if self._before and not self.new_files and (labels, queue) == (self._before.labels, self._before.queue):
+        sources = tuple(sorted(self._sources))
+        same = self._before and (labels, queue, sources) == (
+            self._before.labels,
+            self._before.queue,
+            self._before.sources,
+        )
+        if self._before and same and not self.new_files:
             return self._before
         content = digest_of([[file.sha256 for file in files], labels, queue, self._channels])
         number = int(self._before.id.split("-")[0]) + 1 if self._before else 1
@@ -135,6 +150,7 @@ class _Run:
             files=files,
             labels=labels,
             queue=queue,
+            sources=sources,
             rows=sum(file.rows for file in files),
             start=min(file.start for file in files),
             end=max(file.end for file in files),

@@ -37,6 +37,7 @@ def register(
     registry = Registry(registry_uri, lake.uri_of("mlflow"))
     run = runs.run_key(watch, prepared.snapshot)
     if known := registry.find(watch.name, run):
+        registry.settle(known)
         return known
     detector = read_detector(lake, candidate)
     manifest = build_manifest(lake, watch, prepared, candidate, evaluation, detector)

@@ -12,6 +12,8 @@ from tasks.sources import Batch
 from watchkeeper.clock import DAY_US, to_microseconds
 from watchkeeper.errors import DataError
 
+RESERVED = {"series", "score", "row", "reason", "origin"}
+"""Columns that stand beside the channels in quarantine and in a version's reference."""
 MISSING_WARNING = 0.2
 """Share of missing readings in a channel from which on a person is told."""
 FIRST_US = to_microseconds(datetime.min.replace(tzinfo=UTC))
@@ -49,18 +51,25 @@ def channels_of(batch: Batch) -> tuple[str, ...]:
     return tuple(name for name in batch.table.column_names if name not in ("timestamp", "label"))
 
 
-def validate(batch: Batch, channels: tuple[str, ...], extra_allowed: bool, known: npt.NDArray[np.int64]) -> Valid:
+def validate(
+    batch: Batch,
+    channels: tuple[str, ...],
+    extra_allowed: bool,
+    known: npt.NDArray[np.int64],
+    latest: int = LAST_US,
+) -> Valid:
     """Validate one batch.
 
     Rows that are out of order are put in order. A row goes to quarantine when its timestamp is missing, on no calendar,
-    stands twice, or lies before the newest row already stored (late), when a reading is infinite, or when its label is
-    none.
+    in the future, stands twice, or lies before the newest row already stored (late), when a reading is infinite, or
+    when its label is none.
 
     Args:
         batch: as the source gave it.
         channels: what the watch knows, in order.
         extra_allowed: whether channels besides these are ignored (the watch file names its channels) or refused.
         known: int64, the timestamps already stored for the series, ascending.
+        latest: µs since 1970 UTC; a later row is in the future. One such row, stored, would make all others late.
 
     Raises:
         DataError: a channel is missing, extra or no number: the file as a whole cannot be used.
@@ -86,6 +95,7 @@ def validate(batch: Batch, channels: tuple[str, ...], extra_allowed: bool, known
         at = np.searchsorted(known, times).clip(max=len(known) - 1)
         seen = known[at] == times
         reason[(times < known[-1]) & ~seen] = "late: before the newest row stored"
+    reason[times > latest] = "timestamp is in the future"
     reason[(times < FIRST_US) | (times > LAST_US)] = "timestamp is outside the years 1 to 9999"
     reason[missing] = "timestamp is missing"
     seen &= ~missing
@@ -105,6 +115,8 @@ def validate(batch: Batch, channels: tuple[str, ...], extra_allowed: bool, known
 
 def _check_channels(batch: Batch, channels: tuple[str, ...], extra_allowed: bool) -> None:
     found = channels_of(batch)
+    if taken := sorted(RESERVED & set(found)):
+        raise DataError(f"channel {', '.join(taken)} has a name that Watchkeeper uses itself; rename the column")
     if absent := [name for name in channels if name not in found]:
         raise DataError(f"missing channel {', '.join(absent[:5])}; the watch has {len(channels)} channels")
     extra = [name for name in found if name not in channels]

@@ -57,9 +57,9 @@ def events_of(series: str, timestamps: Timestamps, label: Labels) -> list[tuple[
 def write_labels(
     lake: Lake, watch: str, events: Iterable[tuple[str, int, int, int]], who: str, origin: Origin, when: datetime
 ) -> str:
-    """Append a batch of events and return its key. The same events by the same hand give the same key."""
+    """Append a batch of events and return its key: the same for the same events by the same hand at the same time."""
     rows = sorted(events)
-    key = f"labels/watch={watch}/{digest_of([rows, who, origin])[:32]}.parquet"
+    key = f"labels/watch={watch}/{digest_of([rows, who, origin, to_microseconds(when)])[:32]}.parquet"
     if not lake.exists(key):
         series, start, end, label = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [], [])
         at = to_microseconds(when)

@@ -30,7 +30,10 @@ class RawFile(Record):
 
 
 class Snapshot(Record):
-    """An immutable list of raw files, label files and questions asked so far: what a version is trained on."""
+    """An immutable list of raw files, label files and questions asked so far: what a version is trained on.
+
+    `sources` are digests of source files that were taken in whole, so that a later ingest passes over them.
+    """
 
     id: str
     watch: str
@@ -38,6 +41,7 @@ class Snapshot(Record):
     files: tuple[RawFile, ...]
     labels: tuple[str, ...]
     queue: tuple[str, ...]
+    sources: tuple[str, ...]
     rows: int
     start: datetime
     end: datetime

@@ -96,6 +96,7 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         if known := self.find(watch, run):
+            self.settle(known)
             return known
         try:
             self._client.create_registered_model(watch)
@@ -131,6 +132,12 @@ class Registry:
         """Return the version that a run made, or None."""
         found = [made for made in self._versions(watch) if made.tags.get("run") == run]
         return _registered(found[0]) if found else None
+
+    def settle(self, registered: Registered) -> None:
+        """Make the newest version challenger if no alias says what it is: whoever registered it was killed before."""
+        lines = self.versions(registered.watch)
+        if lines and lines[0].version == registered.version and not lines[0].aliases:
+            self.set_alias(registered.watch, CHALLENGER, registered.version)
 
     def get(self, watch: str, version: int) -> Registered:
         """Return a version.

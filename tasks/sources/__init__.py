@@ -1,6 +1,6 @@
 """Sources: where rows come from. Each gives batches, one series each, in the order of time."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,19 +19,24 @@ class Batch:
         series: the series' name.
         origin: where the rows came from, for messages.
         table: a column `timestamp`, the channels, and perhaps a column `label`.
+        content: digest of the file whose rows these all are; None where there is no file, or rows of it were left out.
     """
 
     series: str
     origin: str
     table: pa.Table
+    content: str | None = None
 
 
-def read_source(source: PlantSource | ParquetSource, until: datetime | None) -> Iterator[Batch | Refusal]:
+def read_source(
+    source: PlantSource | ParquetSource, until: datetime | None, seen: Collection[str] = ()
+) -> Iterator[Batch | Refusal]:
     """Read a source, file by file.
 
     Args:
         source: as the watch file describes it.
         until: rows from this time on are left for a later ingest; None takes all that the source has.
+        seen: digests of files that were taken in whole before; they are passed over.
 
     Raises:
         DataError: the source is not there or holds nothing.
@@ -41,7 +46,7 @@ def read_source(source: PlantSource | ParquetSource, until: datetime | None) -> 
     else:
         from tasks.sources.parquet import read_parquet
 
-        yield from read_parquet(source, until)
+        yield from read_parquet(source, until, seen)
 
 
 def _read_plant(source: PlantSource, until: datetime | None) -> Iterator[Batch]:

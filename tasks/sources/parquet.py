@@ -1,6 +1,7 @@
 """A folder of Parquet files, one series each. The series is the file name up to its first dot."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,9 @@ READ_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError)
 """What pyarrow raises for a file that is damaged, or written by something that it does not know."""
 
 
-def read_parquet(source: ParquetSource, until: datetime | None) -> Iterator[Batch | Refusal]:
+def read_parquet(
+    source: ParquetSource, until: datetime | None, seen: Collection[str] = ()
+) -> Iterator[Batch | Refusal]:
     """Read the folder's files in the order of series and of their first timestamp. A bad file never stops the others.
 
     Raises:
@@ -31,7 +34,10 @@ def read_parquet(source: ParquetSource, until: datetime | None) -> Iterator[Batc
     if not files:
         raise DataError(f"source folder {folder} holds no file {source.files}")
     opened: list[tuple[str, int, Path]] = []
+    contents: dict[Path, str | None] = {path: _content(path) for path in files}
     for path in files:
+        if contents[path] in seen:
+            continue
         found = _first_timestamp(path, source)
         if isinstance(found, Refusal):
             yield found
@@ -43,7 +49,17 @@ def read_parquet(source: ParquetSource, until: datetime | None) -> Iterator[Batc
         except READ_ERRORS as error:
             yield Refusal(origin=path.name, reason=f"cannot be read: {_line(error)}")
             continue
-        yield Batch(series, path.name, _cut(_renamed(table, source), until))
+        cut = _cut(_renamed(table, source), until)
+        yield Batch(series, path.name, cut, contents[path] if len(cut) == len(table) else None)
+
+
+def _content(path: Path) -> str | None:
+    """Return the digest of a file; None where it cannot be read, which is said when it is opened."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _first_timestamp(path: Path, source: ParquetSource) -> int | Refusal:

@@ -275,3 +275,34 @@ def test_a_plant_is_ingested_step_by_step(lake: Lake, plant: Watch) -> None:
     snapshot = require_snapshot(lake, "unit")
     assert snapshot.series == ("line_1", "line_2")
     assert pc.min(pa.array([file.rows for file in snapshot.files])).as_py() == 720
+
+
+def test_a_file_taken_in_whole_is_passed_over_the_next_time(lake: Lake, source: Any) -> None:
+    """What went to quarantine is counted once, and a new file is still taken in."""
+    table = source.table(DAY)
+    source.write("pump", pa.concat_tables([table, table.slice(3, 2)]))
+    first = ingest(lake.uri, source.watch())
+    source.write("tank", source.table(DAY, seed=1))
+    second = ingest(lake.uri, source.watch())
+    assert first.quarantined == {"timestamp stands twice": 2}
+    assert (second.quarantined, second.new_rows) == ({}, DAY)
+    assert len(lake.list("quarantine/unit")) == 1
+
+
+def test_a_file_cut_by_until_is_read_again(lake: Lake, source: Any) -> None:
+    """Only a file whose rows are all in is passed over."""
+    source.write("pump", source.table(DAY))
+    ingest(lake.uri, source.watch(), source.time(100))
+    assert ingest(lake.uri, source.watch()).new_rows == DAY - 100
+
+
+def test_a_clock_that_jumps_ahead_does_not_stop_the_series(lake: Lake, source: Any) -> None:
+    """A row of the year 2200 is set aside, and the rows of the next day come in."""
+    ahead = pa.table({"timestamp": pa.array([datetime(2200, 1, 1, tzinfo=UTC)], pa.timestamp("us", "UTC"))})
+    for name in "abc":
+        ahead = ahead.append_column(name, pa.array([1.0], pa.float32()))
+    source.write("pump", pa.concat_tables([source.table(DAY), ahead]))
+    first = ingest(lake.uri, source.watch())
+    source.write("pump.next", source.table(2 * DAY, first=DAY))
+    assert first.quarantined == {"timestamp is in the future": 1}
+    assert ingest(lake.uri, source.watch()).new_rows == DAY

@@ -29,7 +29,7 @@ CUTS = (0, 3, 5, 9, 10)
 
 def snapshot(files: tuple[RawFile, ...] = (), number: int = 1) -> Snapshot:
     return Snapshot(
-        id=f"{number:06d}-abc", watch="w", channels=CHANNELS, files=files, labels=(), queue=(),
+        id=f"{number:06d}-abc", watch="w", channels=CHANNELS, files=files, labels=(), queue=(), sources=(),
         rows=sum(file.rows for file in files), start=EPOCH, end=EPOCH,
     )  # fmt: skip
 

@@ -228,3 +228,17 @@ def test_no_row_is_lost(rows: list[tuple[Any, ...]], known: list[int]) -> None:
     assert valid.timestamps.tolist() == sorted(kept)
     assert valid.known == stored
     assert valid.quarantine["row"].to_pylist() == bad
+
+
+def test_a_row_in_the_future_goes_to_quarantine() -> None:
+    """One clock that jumps ahead must not make every later row late."""
+    valid = validate(batch([10, 20, 500]), ("a", "b"), extra_allowed=False, known=NONE, latest=100)
+    assert valid.timestamps.tolist() == [10, 20]
+    assert valid.reasons() == {"timestamp is in the future": 1}
+
+
+@pytest.mark.parametrize("name", ["series", "score", "row", "reason", "origin"])
+def test_a_channel_with_a_name_of_ours_is_refused(name: str) -> None:
+    """A channel that would collide with a column of ours refuses its file and says which."""
+    with pytest.raises(DataError, match=name):
+        validate(batch([1, 2], **{name: [1.0, 2.0]}), (name,), extra_allowed=False, known=NONE)

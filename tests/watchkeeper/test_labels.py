@@ -105,7 +105,7 @@ def test_the_same_events_by_the_same_hand_have_the_same_key(lake: Lake) -> None:
     events = [("a", 100, 110, 1), ("b", 100, 110, 0)]
     key = write_labels(lake, "w", events, "ann", "human", EARLY)
     before = lake.path(key).stat().st_mtime_ns
-    assert write_labels(lake, "w", reversed(events), "ann", "human", LATE) == key
+    assert write_labels(lake, "w", reversed(events), "ann", "human", EARLY) == key
     assert lake.path(key).stat().st_mtime_ns == before
     others = {
         write_labels(lake, "w", events, "bob", "human", EARLY),
@@ -149,3 +149,10 @@ def test_labels_come_back_from_the_store(tmp_path: Path, label: np.ndarray, step
     lake = Lake(tmp_path.as_uri())
     key = write_labels(lake, "w", events_of("a", times, label), "source", "imported", EARLY)
     assert np.array_equal(label_samples(read_labels(lake, [key]), "a", times), label)
+
+
+def test_a_word_taken_back_and_given_again_is_heard(lake: Lake) -> None:
+    """One, then zero, then one again of the same stretch: the last word stands."""
+    words = [(1, EARLY), (0, LATE), (1, LATE + timedelta(microseconds=1))]
+    keys = [write_labels(lake, "w", [("a", 120, 150, word)], "ann", "human", when) for word, when in words]
+    assert labelled(lake, *keys)[2:5] == [1, 1, 1]

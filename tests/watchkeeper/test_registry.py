@@ -64,6 +64,17 @@ def test_the_newest_is_challenger_and_aliases_are_shown(registry: Registry, tmp_
     assert registry.alias("shown", CHALLENGER) is None
 
 
+def test_a_version_left_without_an_alias_becomes_challenger(registry: Registry, tmp_path: Path) -> None:
+    """Whoever registered it was killed before naming it; an older version is left as it is."""
+    first = register(registry, tmp_path, "settled", "run-1")
+    second = register(registry, tmp_path, "settled", "run-2")
+    registry.set_alias("settled", CHALLENGER, None)
+    registry.settle(first)
+    assert registry.alias("settled", CHALLENGER) is None
+    registry.settle(second)
+    assert registry.alias("settled", CHALLENGER) == second
+
+
 def test_an_unknown_watch_has_nothing(registry: Registry) -> None:
     """Asking is no error, naming a version is."""
     assert registry.versions("nobody") == []
