@@ -28,7 +28,7 @@ from rich.progress import track
 from rich.table import Table
 
 from models import metrics
-from models.agent import train_agent
+from models.agent import Trained, train_agent
 from models.agent_config import AgentConfig
 from models.calibration import Scores, smooth
 from models.detector import AGENT, Detector, DetectorConfig
@@ -252,29 +252,34 @@ def _pyod_rows(judge: Judge, train: Array, quiet: Array, test: Array, window: in
     judge.unlabelled("pyod_autoencoder", *first)
 
 
-def _labelled_rows(judge: Judge, series: Series, fitted: Fitted, fraction: float, seed: int) -> None:
-    """Train the agent with labels for a share of the windows of the first half, judge it on the second half."""
-    detector, calibration = fitted.detector, fitted.calibration
+def ask_and_train(series: Series, fitted: Fitted, fraction: float, seed: int) -> Trained:
+    """Train an agent that may ask about a share of the windows of the first half of the test part."""
     half, before = len(series.label) // 2, len(fitted.before)
     rows = np.concatenate([fitted.before, fitted.test[:half]])  # in the order of time; no row of the second half
-    settings = AgentConfig(window=detector.settings.window)
+    window = fitted.detector.settings.window
+    settings = AgentConfig(window=window)
     budget = max(1, round(fraction * half / settings.query_window))
-    settings = AgentConfig(window=detector.settings.window, label_budget=budget)
-    observed = detector.observe(series.name, rows)[0]
-    said, _ = detector.score_scaled(series.name, rows)
+    observed = fitted.detector.observe(series.name, rows)[0]
+    said, _ = fitted.detector.score_scaled(series.name, rows)
 
     def oracle(_: str, start: int, end: int) -> int:
         return int(series.label[start - before : end - before].max())
 
-    trained = train_agent(
+    return train_agent(
         {series.name: observed},
         {series.name: said.members.get("vae", said.score)},
         {},
         oracle,
-        settings,
+        AgentConfig(window=window, label_budget=budget),
         seed,
         asked=[(series.name, 0, before)],  # the train part has no labels to give
     )
+
+
+def _labelled_rows(judge: Judge, series: Series, fitted: Fitted, fraction: float, seed: int) -> None:
+    """Judge an agent that asked about windows of the first half, on the second half."""
+    detector, calibration = fitted.detector, fitted.calibration
+    trained = ask_and_train(series, fitted, fraction, seed)
     positives = sum(query.answer == 1 for query in trained.queries)
     complete = detector.with_agent(trained.agent, calibration, positives)
     after, _ = complete.score_scaled(series.name, fitted.test)

@@ -18,7 +18,7 @@ from models.parts import CalibrationPart, Part, TrainPart, require_train
 from models.scaler import Scaler
 from models.threshold import ThresholdConfig, adapt, start_state
 from models.windows import Array
-from watchkeeper.errors import DataError, LeakageError
+from watchkeeper.errors import BadInputError, DataError, LeakageError, VersionRefusedError
 from watchkeeper.progress import Progress
 
 AGENT = "agent"
@@ -354,6 +354,24 @@ class Detector:
     def _observation(values: Array, scores: Mapping[str, Scores]) -> Array:
         columns = [compress(score)[:, None] for name, score in scores.items() if name != AGENT]
         return np.concatenate([values, *columns], axis=1)
+
+
+def build_detector(config: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Detector:
+    """Build the detector of a version, or refuse it.
+
+    Args:
+        config: what `Detector.config` returned when the version was written, perhaps by another release.
+        arrays: its arrays.
+
+    Raises:
+        VersionRefusedError: a member, a key or an array is missing or not known.
+    """
+    try:
+        return Detector.from_arrays(config, arrays)
+    except (KeyError, TypeError, ValueError, RuntimeError, BadInputError) as error:  # torch raises RuntimeError
+        raise VersionRefusedError(
+            f"the version holds a detector that this release cannot build ({error!r}); retrain, or roll back to another"
+        ) from error
 
 
 def _require_calibration(parts: Mapping[str, Part]) -> None:

@@ -20,13 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from models.member import ErrorMember, State
-from models.recurrence import Hidden, run_series
+from models.recurrence import BLOCK, Hidden, run_series
 from models.windows import Array, with_history
 from watchkeeper.errors import BadInputError, DataError
 from watchkeeper.progress import Progress
 
-BLOCK = 65_536
-"""Rows scored at once: bounds the memory that scoring takes besides input and output."""
 FLOOR = 1e-3
 """Squared scaled units that a channel's usual squared error is at least."""
 INPUT_LIMIT = 5.0

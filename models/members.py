@@ -10,6 +10,8 @@ MEMBERS: dict[str, str] = {
     "pca": "models.pca:Pca",
     "ridge": "models.ridge:Ridge",
     "vae": "models.vae:Vae",
+    "lstm": "models.lstm:Lstm",
+    "iforest": "models.iforest:IForest",
     "agent": "models.agent:Agent",
 }
 """Where each member's class is. Imported when asked for, so that a detector without networks never loads torch."""
@@ -32,7 +34,7 @@ def create_member(name: str, window: int, epochs: int = 12, device: str = "cpu")
     """Return an unfitted base member (not the agent, which is made and trained by itself).
 
     Args:
-        name: norm, pca, ridge or vae.
+        name: norm, pca, ridge, vae, lstm or iforest.
         window: length in samples of the watch's windows; pca takes shorter ones where that is long.
         epochs: of a network's training.
         device: where networks train and score.
@@ -49,7 +51,17 @@ def create_member(name: str, window: int, epochs: int = 12, device: str = "cpu")
             from models.vae import Vae, VaeConfig
 
             return Vae(VaeConfig(window=window, epochs=epochs), device)
+        case "lstm":
+            from models.lstm import Lstm, LstmConfig
+
+            return Lstm(LstmConfig(epochs=epochs), device)
+        case "iforest":
+            from models.iforest import IForest
+
+            return IForest(window)
         case "norm" | "ridge":
             return member_class(name)()
         case _:
-            raise BadInputError(f"{name} is no base member; a watch's members are among norm, pca, ridge, vae")
+            raise BadInputError(
+                f"{name} is no base member; a watch's members are among norm, pca, ridge, vae, lstm, iforest"
+            )

@@ -11,6 +11,7 @@ from torch import nn
 
 SEGMENT = 256  # rows: 28,000 rows make a batch of 109, wide enough for one processor
 LEAD = 64  # rows run before a segment to guess its state
+BLOCK = 512 * SEGMENT  # rows run side by side: bounds the memory, and wider batches are no faster
 TOLERANCE = 1e-6  # largest difference between a segment's start and its predecessor's end, the noise of float32 sums
 
 SLOPE = 0.25
@@ -56,17 +57,25 @@ class QNetwork(nn.Module):
 
 
 @torch.no_grad()
-def run_series(network: QNetwork, observation: torch.Tensor, hidden: Hidden) -> tuple[torch.Tensor, Hidden]:
+def run_series(network: nn.Module, observation: torch.Tensor, hidden: Hidden) -> tuple[torch.Tensor, Hidden]:
     """Run one series, long ones in segments side by side.
 
     Args:
-        network: the network.
-        observation: float32 (time, feature).
+        network: with the arguments and results of `QNetwork.forward`, and an output of any width.
+        observation: float32 (time, feature), at least one row.
         hidden: h and c before the first row, (1, hidden) each.
 
     Returns:
-        Q values float32 (time, 2), and h and c after the last row.
+        Outputs float32 (time, output), Q values for a `QNetwork`; and h and c after the last row.
     """
+    outputs = []
+    for start in range(0, len(observation), BLOCK):
+        block, hidden = _run_block(network, observation[start : start + BLOCK], hidden)
+        outputs.append(block)
+    return torch.cat(outputs), hidden
+
+
+def _run_block(network: nn.Module, observation: torch.Tensor, hidden: Hidden) -> tuple[torch.Tensor, Hidden]:
     count = len(observation) // SEGMENT
     if count < 2:
         values, hidden = network(observation.unsqueeze(1), hidden)
@@ -75,16 +84,16 @@ def run_series(network: QNetwork, observation: torch.Tensor, hidden: Hidden) -> 
     side_by_side = observation[: count * SEGMENT].view(count, SEGMENT, -1).transpose(0, 1)  # (segment, count, feature)
     _, (h_lead, c_lead) = network(side_by_side[-LEAD:, :-1])
     h, c = torch.cat([hidden[0], h_lead]), torch.cat([hidden[1], c_lead])  # (count, hidden)
-    h_end, c_end = torch.empty_like(h), torch.empty_like(c)
-    values = torch.empty(SEGMENT, count, 2, device=observation.device)
-    todo = torch.arange(count, device=observation.device)
-    while len(todo):
-        values[:, todo], (h_end[todo], c_end[todo]) = network(side_by_side[:, todo], (h[todo], c[todo]))
+    values, (h_end, c_end) = network(side_by_side, (h, c))  # (segment, count, output)
+    while True:
         h_true, c_true = torch.cat([hidden[0], h_end[:-1]]), torch.cat([hidden[1], c_end[:-1]])
         off = torch.maximum((h_true - h).abs().amax(dim=1), (c_true - c).abs().amax(dim=1))
         todo = torch.nonzero(off > TOLERANCE).squeeze(1)
+        if not len(todo):
+            break
         h[todo], c[todo] = h_true[todo], c_true[todo]
-    values = values.transpose(0, 1).reshape(count * SEGMENT, 2)
+        values[:, todo], (h_end[todo], c_end[todo]) = network(side_by_side[:, todo], (h[todo], c[todo]))
+    values = values.transpose(0, 1).reshape(count * SEGMENT, -1)
     hidden = h_end[-1:], c_end[-1:]
     if len(rest):
         tail, hidden = network(rest.unsqueeze(1), hidden)

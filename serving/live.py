@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.detector import Detector
+from models.detector import build_detector
 from models.member import State
 from watchkeeper.clock import to_microseconds
 from watchkeeper.errors import DataError
@@ -50,10 +50,10 @@ class LiveScorer:
             sha256: its manifest's digest, from the registry.
 
         Raises:
-            VersionRefusedError: the folder is damaged or was tampered with.
+            VersionRefusedError: the folder is damaged, was tampered with, or holds what this release does not know.
         """
         self._version: Version = read_version(folder, sha256)
-        self._detector = Detector.from_arrays(self._version.manifest.detector, self._version.arrays)
+        self._detector = build_detector(self._version.manifest.detector, self._version.arrays)
         self._states: dict[str, State] = {}
 
     @property

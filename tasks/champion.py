@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from models.detector import Detector
-from watchkeeper.errors import BadInputError, VersionNotFoundError, VersionRefusedError
+from models.detector import Detector, build_detector
+from watchkeeper.errors import VersionNotFoundError, VersionRefusedError
 from watchkeeper.records import Registered
 from watchkeeper.registry import CHAMPION, Registry, folder_of
 from watchkeeper.version import Version, read_version
@@ -22,16 +22,10 @@ def load(registered: Registered) -> Served:
     """Read a version's folder and build its detector.
 
     Raises:
-        VersionRefusedError: the folder is damaged or was tampered with.
+        VersionRefusedError: the folder is damaged, was tampered with, or holds what this release does not know.
     """
     version = read_version(folder_of(registered), registered.sha256)
-    try:
-        detector = Detector.from_arrays(version.manifest.detector, version.arrays)
-    except (KeyError, TypeError, ValueError, RuntimeError, BadInputError) as error:  # torch's misfits are RuntimeErrors
-        raise VersionRefusedError(
-            f"version {registered.version} holds a detector that this release cannot build: {error!r}; retrain"
-        ) from error
-    return Served(registered, version, detector)
+    return Served(registered, version, build_detector(version.manifest.detector, version.arrays))
 
 
 def find_champion(registry: Registry, watch: str) -> Served | None:

@@ -54,10 +54,13 @@ def read_parquet(
 
 
 def _content(path: Path) -> str | None:
-    """Return the digest of a file; None where it cannot be read, which is said when it is opened."""
+    """Return series and digest of a file; None where it cannot be read, which is said when it is opened.
+
+    The series belongs to it: two idle machines may well send files that are equal to the byte.
+    """
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return f"{path.name.split('.')[0]}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     except OSError:
         return None
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from models.agent import Agent
 from models.agent_config import AgentConfig
+from models.iforest import IForest
+from models.lstm import Lstm, LstmConfig
 from models.member import Member, State
 from models.members import MEMBERS, member_class
 from models.norm import Norm
@@ -46,6 +48,8 @@ def small_agent() -> Agent:
 
 MAKERS: dict[str, Callable[[], Member]] = {
     "agent": small_agent,
+    "iforest": lambda: IForest(WINDOW, trees=50),
+    "lstm": lambda: Lstm(LstmConfig(hidden=16, chunk=60, burn_in=10, epochs=6, passes_per_epoch=10, batch=8)),
     "norm": Norm,
     "pca": lambda: Pca(WINDOW),
     "ridge": Ridge,

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.calibration import BOUND
-from models.detector import AGENT, Detector, DetectorConfig
+from models.detector import AGENT, Detector, DetectorConfig, build_detector
 from models.member import Member, State
 from models.parts import CalibrationPart, HeldOutPart, TrainPart
 from models.scaler import Scaler
 from models.windows import Array
-from watchkeeper.errors import BadInputError, DataError, LeakageError
+from watchkeeper.errors import BadInputError, DataError, LeakageError, VersionRefusedError
 from watchkeeper.progress import Progress
 
 MINUTE_US = 60_000_000
@@ -275,3 +275,18 @@ def test_progress_rises_to_the_end() -> None:
     Detector.fit(SCALER, TRAIN, CALIBRATION, config, seed=0, progress=lambda share, _words: told.append(share))
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+@pytest.mark.parametrize("wrong", ["unknown member", "missing array", "unknown setting"])
+def test_a_version_of_another_release_is_refused(wrong: str) -> None:
+    """What this release does not know gives one clear error, not a KeyError."""
+    detector = Detector.fit(SCALER, TRAIN, CALIBRATION, CONFIG, seed=0)
+    config, arrays = json.loads(json.dumps(detector.config())), dict(detector.arrays())
+    if wrong == "unknown member":
+        config["members"]["oracle"] = {}
+    elif wrong == "missing array":
+        arrays.pop(next(name for name in arrays if name.startswith("scaler/")))
+    else:
+        config["detector"]["colour"] = "blue"
+    with pytest.raises(VersionRefusedError, match="cannot build"):
+        build_detector(config, arrays)

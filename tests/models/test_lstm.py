@@ -1,10 +1,12 @@
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 from models import lstm as module
+from models import recurrence
 from models.lstm import INPUT_LIMIT, Lstm, LstmConfig, Network, forecast_loss
 from models.recurrence import Hidden
 from models.windows import Array
@@ -58,8 +60,12 @@ def test_a_forecast_is_of_the_next_row(member: Lstm) -> None:
     np.testing.assert_allclose(errors.mean(axis=0), 1.0, rtol=1e-4)
 
 
-def test_scores_equal_an_obvious_pass_row_by_row(member: Lstm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK", 700)
+@pytest.mark.parametrize("owner", [module, recurrence])
+def test_scores_equal_an_obvious_pass_row_by_row(
+    member: Lstm, monkeypatch: pytest.MonkeyPatch, owner: ModuleType
+) -> None:
+    """Across the blocks of the member, and across those of the recurrence."""
+    monkeypatch.setattr(owner, "BLOCK", 700)
     values = waves(1500)
     errors, _ = member.errors("a", values, None)
     network = member._network

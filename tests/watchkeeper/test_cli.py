@@ -592,7 +592,7 @@ def test_a_version_that_cannot_be_built_is_refused(watched: Desk, cli, tmp_path:
     registry.register("tiny", "misfit", tmp_path / "version", sha256, **register)
     before = watched.state()
     ended = cli("rollback", "-w", "tiny", "--to", "2")
-    assert_refused(ended, "version 2 holds a detector that this release cannot build", status=1)
+    assert_refused(ended, "holds a detector that this release cannot build", status=1)
     assert watched.state() == before
 
 
