@@ -161,8 +161,8 @@ def shipped(bench: Bench, small: bool) -> None:
     updates = max(1, round(agent.passes * len(values) / 4 / agent.batch / (agent.chunk + agent.burn_in)))
     drawn = coder.settings.epochs * coder.settings.windows_per_epoch
     own = forecaster.settings
-    ran = min(own.passes_per_epoch * len(values), own.rows_per_epoch)
-    rows = max(1, round(ran / own.batch / (own.chunk + own.burn_in))) * own.batch * own.chunk * own.epochs
+    per_epoch = max(1, round(own.rows_per_epoch / own.batch / (own.chunk + own.burn_in)))
+    rows = per_epoch * own.batch * own.chunk * own.epochs
     errors = bench.error.cpu().numpy()
     bench.time(
         "shipped agent training: time steps", updates * 4 * agent.batch * agent.chunk,

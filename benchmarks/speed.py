@@ -30,10 +30,15 @@ from torch import nn
 from models import lstm, vae
 from models.agent import Agent, train_agent
 from models.agent_config import AgentConfig
+from models.detector import Detector, DetectorConfig
 from models.lstm import Lstm, LstmConfig
+from models.member import Member
+from models.members import create_member
+from models.parts import CalibrationPart, TrainPart
 from models.recurrence import QNetwork
 from models.replay import Replay
 from models.reward import total
+from models.scaler import Scaler
 from models.vae import Vae, VaeConfig
 from models.windows import Array, cut_windows
 
@@ -184,7 +189,7 @@ def agent_learning(values: Array, config: AgentConfig) -> tuple[list[Figure], Ag
     return [
         measure(name, "windows, replay of copies", unit, drawn, by_copies, naive=True),
         measure(name, "windows, replay of indices", unit, drawn, by_indices),
-        measure(name, "chunks, state carried (shipped)", unit, learnt, chunks, repeats=1, bar=130_000),
+        measure(name, "chunks, state carried (shipped)", unit, learnt, chunks, repeats=2, bar=130_000),
     ], trained[0]
 
 
@@ -228,7 +233,7 @@ def autoencoder(values: Array, epochs: int) -> list[Figure]:
         member.score("a", values)
 
     figures = [
-        measure("vae training", "batches of 512 (shipped)", "windows", trained, train, repeats=1, bar=9_000),
+        measure("vae training", "batches of 512 (shipped)", "windows", trained, train, repeats=2, bar=9_000),
         measure("vae scoring", "batches of 2048 (shipped)", "windows", len(values), score, bar=35_000),
     ]
     return figures + (pyod_rows(views, epochs) or window_by_window(views))
@@ -249,8 +254,8 @@ def pyod_rows(views: Array, epochs: int) -> list[Figure]:
         # its fit ends with a pass of scoring over the training windows, as ours does
         trained = epochs * len(flat)
         figures += [
-            measure("vae training", form, "windows", trained, partial(fit, flat), repeats=1, naive=naive),
-            measure("vae scoring", form, "windows", len(flat), partial(score, flat), repeats=1, naive=naive),
+            measure("vae training", form, "windows", trained, partial(fit, flat), repeats=2, naive=naive),
+            measure("vae scoring", form, "windows", len(flat), partial(score, flat), repeats=2, naive=naive),
         ]
     return figures
 
@@ -285,14 +290,14 @@ def window_by_window(views: Array) -> list[Figure]:
 def forecaster(values: Array, settings: LstmConfig) -> list[Figure]:
     """LSTM forecaster: long chunks with carried state, beside 50 rows again for every row."""
     member, unit = Lstm(settings), "time steps"
-    ran = min(settings.passes_per_epoch * len(values), settings.rows_per_epoch) / (settings.chunk + settings.burn_in)
-    learnt = max(1, round(ran / settings.batch)) * settings.batch * settings.chunk * settings.epochs
+    updates = max(1, round(settings.rows_per_epoch / settings.batch / (settings.chunk + settings.burn_in)))
+    learnt = updates * settings.batch * settings.chunk * settings.epochs
 
     def fit() -> None:
         member.fit({"a": values}, 0)
 
     figures = [
-        measure("lstm training", "chunks, state carried (shipped)", unit, learnt, fit, repeats=1),
+        measure("lstm training", "chunks, state carried (shipped)", unit, learnt, fit, repeats=2),
         measure("lstm scoring", "whole series (shipped)", unit, len(values), lambda: member.score("a", values)),
     ]
     network, batches = lstm.Network(CHANNELS, settings.hidden), 4
@@ -362,18 +367,37 @@ def use_memory(subject: str, rows: int) -> dict[str, float]:
     peaks = {"imports": peak_gib()}
     values = made_up(rows, FEATURES if subject == "agent" else CHANNELS)
     peaks["input"] = peak_gib()
-    if subject == "agent":
-        # Few updates: their number costs time, not memory. Warm-up, rollouts and the replay are whole.
-        config = replace(AgentConfig(), label_budget=0, episodes=2, most_steps=50_000)
-        errors = np.abs(values[:, 0])
-        member: Agent | Vae | Lstm = train_agent({"a": values}, {"a": errors}, {}, None, config, 0).agent
-    else:
-        member = Vae(VaeConfig(window=WINDOW, epochs=1)) if subject == "vae" else Lstm(LstmConfig(epochs=1))
-        member.fit({"a": values}, 0)
+    score = use_detector(values) if subject == "detector" else use_member(subject, values)
     peaks["training"] = peak_gib()
-    member.score("a", values)
+    score()
     peaks["scoring"] = peak_gib()
     return peaks
+
+
+def use_member(subject: str, values: Array) -> Callable[[], object]:
+    """Fit a member, and return its scoring. Epochs are few: their number costs time, not memory."""
+    member: Member
+    if subject == "agent":  # replay, warm-up and rollouts are whole
+        config = replace(AgentConfig(), label_budget=0, episodes=2, most_steps=50_000)
+        member = train_agent({"a": values}, {"a": np.abs(values[:, 0])}, {}, None, config, 0).agent
+    else:
+        member = create_member(subject, WINDOW, epochs=1)
+        member.fit({"a": values}, 0)
+    return lambda: member.score("a", values)
+
+
+def use_detector(values: Array) -> Callable[[], object]:
+    """Fit what is around the members, with two cheap ones, and return the scoring of raw rows."""
+    times = np.arange(len(values), dtype=np.int64) * 60_000_000
+    unknown = np.full(len(values), -1, np.int8)
+    scaler, cut = Scaler.fit({"a": values}), len(values) // 2
+    scaled = scaler.transform("a", scaler.fill_forward("a", values)[0])
+    train = {"a": TrainPart(scaled[:cut], times[:cut], unknown[:cut])}
+    calibration = {"a": CalibrationPart(scaled[cut:], times[cut:], unknown[cut:])}
+    config = DetectorConfig(WINDOW, ("norm", "ridge"), 2.0, 60.0)
+    detector = Detector.fit(scaler, train, calibration, config, 0)
+    del scaled, train, calibration
+    return lambda: detector.score("a", values, times)
 
 
 def memory(sizes: list[int], subjects: list[str]) -> list[dict[str, object]]:
@@ -407,7 +431,7 @@ def main() -> None:
         "--small", action="store_true", help="a few seconds, to see that it runs; the figures mean little"
     )
     parser.add_argument("--memory", metavar="ROWS,ROWS", help="measure peak memory at these sizes instead of speed")
-    parser.add_argument("--subjects", default="agent,vae,lstm", help="of --memory")
+    parser.add_argument("--subjects", default="agent,vae,lstm,detector", help="of --memory")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
     given = parser.parse_args()

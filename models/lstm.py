@@ -42,8 +42,9 @@ class LstmConfig:
         chunk: rows of a chunk that are learnt from.
         burn_in: rows before them that warm the state; halved at most where a series is short.
         epochs: drawings of chunks; after each, progress and a record of the history.
-        passes_per_epoch: how often, on average, a row is run in an epoch, burn-in counted.
-        rows_per_epoch: the most rows run in an epoch, over all series; with `epochs` it bounds the time of training.
+        rows_per_epoch: rows run in an epoch, burn-in counted, over all series alike; where there are fewer, each is run
+            several times. So training takes the same time, and gives the network the same number of updates, on any
+            data: short series were learnt badly with updates in proportion to their length (docs/speed.md).
         batch: chunks in one update.
         learning_rate: of Adam, falling to zero as a half cosine.
     """
@@ -52,8 +53,7 @@ class LstmConfig:
     chunk: int = 256
     burn_in: int = 50
     epochs: int = 12
-    passes_per_epoch: float = 5.0
-    rows_per_epoch: int = 250_000
+    rows_per_epoch: int = 220_000
     batch: int = 16
     learning_rate: float = 3e-3
 
@@ -157,8 +157,7 @@ class Lstm(ErrorMember):
         shortest = min(len(values) for values in parts)
         burn_in = min(settings.burn_in, shortest // 2)
         chunk = min(settings.chunk, shortest - burn_in - 1)  # the last row of a chunk is only forecast
-        ran = min(settings.passes_per_epoch * sum(len(values) for values in parts), settings.rows_per_epoch)
-        updates = max(1, round(ran / settings.batch / (burn_in + chunk)))  # in an epoch
+        updates = max(1, round(settings.rows_per_epoch / settings.batch / (burn_in + chunk)))  # in an epoch
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # the layers draw their first weights from the global generator

@@ -7,7 +7,6 @@ conditional writes.
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import secrets
@@ -105,11 +104,15 @@ class Lake:
         Raises:
             LakeError: it is not there, or is no Parquet file.
         """
-        data = self.get(key)
+        path = self.path(key)
+        if not path.is_file():
+            raise LakeError(f"cannot read {path}: no such file")
         try:
-            return pq.ParquetFile(io.BytesIO(data)).read(columns=columns)
+            # From the path, not from bytes of Python's: Arrow's threads may let go of those while the interpreter ends,
+            # which aborts the process.
+            return pq.ParquetFile(path).read(columns=columns)
         except (pa.ArrowInvalid, OSError) as error:
-            raise LakeError(f"{self.path(key)} is no Parquet file: {error}") from error
+            raise LakeError(f"{path} is no Parquet file: {error}") from error
 
     def exists(self, key: str) -> bool:
         """Tell whether an object is published under the key."""
@@ -128,9 +131,9 @@ class Lake:
 
 def parquet_bytes(table: pa.Table) -> bytes:
     """Return a table as zstd Parquet; equal tables give equal bytes."""
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def digest(data: bytes) -> str:

@@ -140,7 +140,8 @@ def read_version(folder: Path, sha256: str) -> Version:
     except SafetensorError as error:
         raise VersionRefusedError(f"{folder / WEIGHTS} is no safetensors file: {error}") from error
     try:
-        reference = pq.ParquetFile(io.BytesIO(contents[REFERENCE])).read()
+        # One thread: Arrow's own may let go of Python's bytes while the interpreter ends, which aborts the process.
+        reference = pq.ParquetFile(io.BytesIO(contents[REFERENCE])).read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise VersionRefusedError(f"{folder / REFERENCE} is no Parquet file: {error}") from error
     return Version(manifest, arrays, reference)

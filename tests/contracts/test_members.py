@@ -49,7 +49,7 @@ def small_agent() -> Agent:
 MAKERS: dict[str, Callable[[], Member]] = {
     "agent": small_agent,
     "iforest": lambda: IForest(WINDOW, trees=50),
-    "lstm": lambda: Lstm(LstmConfig(hidden=16, chunk=60, burn_in=10, epochs=6, passes_per_epoch=10, batch=8)),
+    "lstm": lambda: Lstm(LstmConfig(hidden=16, chunk=60, burn_in=10, epochs=6, rows_per_epoch=8000, batch=8)),
     "norm": Norm,
     "pca": lambda: Pca(WINDOW),
     "ridge": Ridge,

@@ -44,6 +44,7 @@ class Steps:
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,  # a log file has no use for bars
         )
         self._tasks: dict[str, TaskID] = {}
 
