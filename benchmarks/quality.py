@@ -39,10 +39,14 @@ from models.scaler import Scaler
 from models.threshold import adapt, start_state
 from models.windows import Array, cut_windows
 from watchkeeper.errors import DataError
+from watchkeeper.watch import Watch
 
 FRACTIONS = (0.01, 0.05, 0.10)
 WINDOW, BUDGET_PER_DAY, CALIBRATION = 50, 2.0, 0.15
-BASE = tuple(name for name in MEMBERS if name != AGENT)
+BASE: tuple[str, ...] = Watch.model_fields["members"].default
+"""The members of the combination: those that a watch has by default."""
+OTHERS = tuple(name for name in MEMBERS if name not in (*BASE, AGENT))
+"""Members that a watch file can name; judged alone."""
 FIGURES = ("auc_pr", "best_f1", "f1", "alarms_per_day", "event_recall")
 WHOLE, SECOND_HALF = "whole", "second_half"
 Labels = npt.NDArray[np.int8]
@@ -139,9 +143,10 @@ class Judge:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A detector fitted on a series' train file, and the scaled rows of both files."""
+    """Detectors fitted on a series' train file, and the scaled rows of both files."""
 
     detector: Detector
+    others: Detector
     train: dict[str, TrainPart]
     calibration: dict[str, CalibrationPart]
     before: Array
@@ -149,7 +154,7 @@ class Fitted:
 
 
 def fit_series(series: Series, seed: int) -> Fitted:
-    """Fit every base member on the train file: its last part calibrates."""
+    """Fit the default detector, and one of all other members, on the train file: its last part calibrates."""
     times = series.times[0] - (len(series.train) - np.arange(len(series.train))) * int(series.interval_s * 1e6)
     unknown = np.full(len(series.train), -1, np.int8)
     window = min(WINDOW, len(series.train) // 8)
@@ -159,8 +164,13 @@ def fit_series(series: Series, seed: int) -> Fitted:
     start = cut + window
     train = {series.name: TrainPart(before[:cut], times[:cut], unknown[:cut])}
     calibration = {series.name: CalibrationPart(before[start:], times[start:], unknown[start:])}
-    config = DetectorConfig(window, BASE, BUDGET_PER_DAY, series.interval_s)
-    return Fitted(Detector.fit(scaler, train, calibration, config, seed), train, calibration, before, test)
+    fitted = (
+        Detector.fit(
+            scaler, train, calibration, DetectorConfig(window, members, BUDGET_PER_DAY, series.interval_s), seed
+        )
+        for members in (BASE, OTHERS)
+    )
+    return Fitted(*fitted, train, calibration, before, test)
 
 
 def judge_series(series: Series, seed: int, fractions: tuple[float, ...], peers: bool) -> list[Row]:
@@ -174,9 +184,12 @@ def judge_series(series: Series, seed: int, fractions: tuple[float, ...], peers:
     noise = np.random.default_rng(seed)
     judge.unlabelled("random", noise.random(len(quiet.score)), noise.random(len(series.label)))
     judge.unlabelled("trivial", quiet.members["norm"], said.members["norm"])
-    for name in BASE:
+    more_quiet, _ = fitted.others.score_scaled(series.name, calibration[series.name].values)
+    more_said, _ = fitted.others.score_scaled(series.name, fitted.test)
+    before, after = {**quiet.members, **more_quiet.members}, {**said.members, **more_said.members}
+    for name in (*BASE, *OTHERS):
         if name != "norm":
-            judge.unlabelled(name, smooth(quiet.members[name], 0.2), smooth(said.members[name], 0.2))
+            judge.unlabelled(name, smooth(before[name], 0.2), smooth(after[name], 0.2))
     for part in (WHOLE, SECOND_HALF):
         judge.add("combination", 0.0, part, said.score, said.alarm)
     _simple_rows(judge, series.name, fitted.train, calibration, fitted.test, window)

@@ -12,9 +12,6 @@ nowhere. `--memory` starts one process for each size and subject, and reports th
 import argparse
 import json
 import platform
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from memory import made_up, memory, memory_table
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -30,21 +28,15 @@ from torch import nn
 from models import lstm, vae
 from models.agent import Agent, train_agent
 from models.agent_config import AgentConfig
-from models.detector import Detector, DetectorConfig
 from models.lstm import Lstm, LstmConfig
-from models.member import Member
-from models.members import create_member
-from models.parts import CalibrationPart, TrainPart
 from models.recurrence import QNetwork
 from models.replay import Replay
 from models.reward import total
-from models.scaler import Scaler
 from models.vae import Vae, VaeConfig
 from models.windows import Array, cut_windows
 
 CHANNELS, SCORES, WINDOW, BATCH = 38, 4, 50, 512  # batches of 512 windows were the fastest for the naive forms
 FEATURES = CHANNELS + SCORES
-MEMORY_BAR_GIB = 4.0
 console = Console(width=140)
 
 
@@ -91,11 +83,6 @@ def measure(
     figure = Figure(operation, form, unit, count / min(cpu), count / min(wall), naive, bar)
     console.print(f"{operation}, {form}: {figure.per_cpu_s:,.0f} {unit} for each CPU-second")
     return figure
-
-
-def made_up(rows: int, channels: int) -> Array:
-    """Fabricate rows, float32 (rows, channels)."""
-    return np.random.default_rng(0).standard_normal((rows, channels), dtype=np.float32)
 
 
 def time_first(windows: Array) -> torch.Tensor:
@@ -357,72 +344,6 @@ def speed_table(figures: list[Figure]) -> Table:
     return table
 
 
-def peak_gib() -> float:
-    """The most memory this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
-
-
-def use_memory(subject: str, rows: int) -> dict[str, float]:
-    """Train and score once, in a process of its own: GiB held at most, up to and with each stage."""
-    peaks = {"imports": peak_gib()}
-    values = made_up(rows, FEATURES if subject == "agent" else CHANNELS)
-    peaks["input"] = peak_gib()
-    score = use_detector(values) if subject == "detector" else use_member(subject, values)
-    peaks["training"] = peak_gib()
-    score()
-    peaks["scoring"] = peak_gib()
-    return peaks
-
-
-def use_member(subject: str, values: Array) -> Callable[[], object]:
-    """Fit a member, and return its scoring. Epochs are few: their number costs time, not memory."""
-    member: Member
-    if subject == "agent":  # replay, warm-up and rollouts are whole
-        config = replace(AgentConfig(), label_budget=0, episodes=2, most_steps=50_000)
-        member = train_agent({"a": values}, {"a": np.abs(values[:, 0])}, {}, None, config, 0).agent
-    else:
-        member = create_member(subject, WINDOW, epochs=1)
-        member.fit({"a": values}, 0)
-    return lambda: member.score("a", values)
-
-
-def use_detector(values: Array) -> Callable[[], object]:
-    """Fit what is around the members, with two cheap ones, and return the scoring of raw rows."""
-    times = np.arange(len(values), dtype=np.int64) * 60_000_000
-    unknown = np.full(len(values), -1, np.int8)
-    scaler, cut = Scaler.fit({"a": values}), len(values) // 2
-    scaled = scaler.transform("a", scaler.fill_forward("a", values)[0])
-    train = {"a": TrainPart(scaled[:cut], times[:cut], unknown[:cut])}
-    calibration = {"a": CalibrationPart(scaled[cut:], times[cut:], unknown[cut:])}
-    config = DetectorConfig(WINDOW, ("norm", "ridge"), 2.0, 60.0)
-    detector = Detector.fit(scaler, train, calibration, config, 0)
-    del scaled, train, calibration
-    return lambda: detector.score("a", values, times)
-
-
-def memory(sizes: list[int], subjects: list[str]) -> list[dict[str, object]]:
-    """Run `use_memory` for each subject and size in a fresh process, and print what they report."""
-    table = Table(title=f"GiB held at most, {CHANNELS} channels, float32", title_justify="left", box=None)
-    for heading in ("subject", "rows", "input", "after training", "after scoring", f"below {MEMORY_BAR_GIB:.0f} GiB"):
-        table.add_column(heading, justify="left" if heading == "subject" else "right")
-    found: list[dict[str, object]] = []
-    for subject in subjects:
-        for rows in sizes:
-            command = [sys.executable, __file__, "--worker", subject, "--rows", str(rows)]
-            # S603: the command is this file with arguments of our own
-            done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-            if done.returncode:  # killed for want of memory, most likely
-                found.append({"subject": subject, "rows": rows, "failed": done.returncode})
-                table.add_row(subject, f"{rows:,}", "", "", f"failed ({done.returncode})", "NOT met")
-                continue
-            peaks = json.loads(done.stdout)
-            found.append({"subject": subject, "rows": rows, **peaks})
-            stages = [f"{peaks[stage]:.2f}" for stage in ("input", "training", "scoring")]
-            table.add_row(subject, f"{rows:,}", *stages, "met" if peaks["scoring"] < MEMORY_BAR_GIB else "NOT met")
-    console.print(table)
-    return found
-
-
 def main() -> None:
     """Measure, print tables, and write JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else "")
@@ -432,18 +353,14 @@ def main() -> None:
     )
     parser.add_argument("--memory", metavar="ROWS,ROWS", help="measure peak memory at these sizes instead of speed")
     parser.add_argument("--subjects", default="agent,vae,lstm,detector", help="of --memory")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    if given.worker:
-        print(json.dumps(use_memory(given.worker, given.rows)))
-        return
     machine = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__}
     if given.memory:
-        results: dict[str, object] = {
-            "memory_gib": memory([int(n) for n in given.memory.split(",")], given.subjects.split(","))
-        }
+        found = memory([int(rows) for rows in given.memory.split(",")], given.subjects.split(","))
+        console.print(memory_table(found))
+        results: dict[str, object] = {"memory_gib": found}
     else:
         results = speed(given.rows, given.small)
     if given.out:
