@@ -79,7 +79,7 @@ def use_detector(values: Array) -> Callable[[], object]:
 
 
 def memory(sizes: list[int], subjects: list[str]) -> list[Found]:
-    """Run `use_memory` for each subject and size in a process of its own: its peaks, or its exit status if it failed."""
+    """Run `use_memory` for each subject and size in its own process: its peaks, or the status it failed with."""
     found: list[Found] = []
     for subject in subjects:
         for rows in sizes:

@@ -28,6 +28,15 @@ def load(registered: Registered) -> Served:
     return Served(registered, version, build_detector(version.manifest.detector, version.arrays))
 
 
+def readable(registered: Registered) -> bool:
+    """Tell whether a version's folder is as it was written."""
+    try:
+        load(registered)
+    except VersionRefusedError:
+        return False
+    return True
+
+
 def find_champion(registry: Registry, watch: str) -> Served | None:
     """Return the watch's champion, or None before the first promotion."""
     registered = registry.alias(watch, CHAMPION)

@@ -28,14 +28,17 @@ from tasks.step import step
 from tasks.train_vae import read_detector
 from tasks.validate import day_of
 from watchkeeper.clock import to_datetime
+from watchkeeper.errors import VersionRefusedError
 from watchkeeper.labels import label_samples, read_labels
-from watchkeeper.lake import Lake
+from watchkeeper.lake import Lake, digest_of
 from watchkeeper.progress import progress_of
 from watchkeeper.records import Decision, Evaluation, Prepared, Row, Trained
 from watchkeeper.registry import Registry
 from watchkeeper.watch import Watch
 
 RANDOM, TRIVIAL, COMBINATION, CHAMPION = "random", "trivial", "combination", "champion"
+FEWEST_BLOCKS = 4
+"""Blocks that a bootstrap needs to say anything."""
 LABELS, INJECTED = "labels", "injected anomalies"
 
 
@@ -50,11 +53,21 @@ class Stretch:
 
 @step()
 def evaluate(lake_uri: str, registry_uri: str, watch: Watch, prepared: Prepared, candidate: Trained) -> Evaluation:
-    """Score the held-out rows and write the evaluation; nothing in here reaches training code."""
+    """Score the held-out rows and write the evaluation; nothing in here reaches training code.
+
+    A champion that cannot be read any more is nothing to compare with, and must not stand in the way of its successor:
+    the candidate is judged as a first version would be, and the evaluation says why.
+    """
     lake = Lake(lake_uri)
-    champion = champions.find_champion(Registry(registry_uri, lake.uri_of("mlflow")), watch.name)
+    champion, unreadable = None, ""
+    try:
+        champion = champions.find_champion(Registry(registry_uri, lake.uri_of("mlflow")), watch.name)
+    except VersionRefusedError as error:
+        unreadable = str(error)
     against = champion.registered.version if champion else None
     key = f"{runs.run_folder(watch, prepared.snapshot)}/evaluation-against-{against or 'none'}"
+    if unreadable:
+        key += f"-{digest_of(unreadable)[:12]}"
     if runs.published(lake, key):
         return Evaluation(**runs.about(lake, key))
     detector = read_detector(lake, candidate)
@@ -76,8 +89,8 @@ def evaluate(lake_uri: str, registry_uri: str, watch: Watch, prepared: Prepared,
                 _row(series, CHAMPION, stretch, theirs.score[stretch.first :], theirs.alarm[stretch.first :], detector)
             )
             held = stretch.held_out
-            days = day_of(held.timestamps)
-            paired.append(PairedScores(held.label, theirs.score[stretch.first :], own.score[stretch.first :], days))
+            blocks = blocks_of(held.timestamps)
+            paired.append(PairedScores(held.label, theirs.score[stretch.first :], own.score[stretch.first :], blocks))
     evaluation = Evaluation(
         key=key,
         truth=truth,
@@ -85,6 +98,7 @@ def evaluate(lake_uri: str, registry_uri: str, watch: Watch, prepared: Prepared,
         end=to_datetime(max(int(stretch.held_out.timestamps[-1]) for stretch in stretches.values())),
         rows=tuple(rows),
         against=against,
+        unreadable=unreadable,
         **_compare(paired, watch),
     )
     runs.publish(lake, key, evaluation.model_dump(mode="json"), {})
@@ -131,6 +145,14 @@ def latest_evaluation(lake: Lake, audit: Sequence[Decision]) -> Evaluation | Non
         if key and runs.published(lake, str(key)):
             return Evaluation(**runs.about(lake, str(key)))
     return None
+
+
+def blocks_of(timestamps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Number the blocks that the bootstrap draws: days, or equal parts where the held-out rows span few days."""
+    days = day_of(timestamps)
+    if len(np.unique(days)) >= FEWEST_BLOCKS:
+        return days
+    return np.arange(len(timestamps), dtype=np.int64) * FEWEST_BLOCKS // len(timestamps)
 
 
 def _stretch(rows: Rows, where: Bounds, label: npt.NDArray[np.int8]) -> Stretch:

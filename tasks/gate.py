@@ -20,7 +20,7 @@ def judge(evaluation: Evaluation, rule: GateRule, budget_per_day: float) -> Verd
     It takes over when it beats the random row and the trivial row, its alarms keep the budget, its point estimate is
     better than the champion's, and a paired block bootstrap over days does not say that it is worse. The first version
     of a watch has no champion to beat: it needs to beat the random row, and what else is wanting stands in its reasons,
-    for a weak watch is better than none.
+    for a weak watch is better than none. So does one whose champion cannot be read any more.
 
     Args:
         evaluation: candidate and champion on the same held-out rows.
@@ -38,7 +38,7 @@ def judge(evaluation: Evaluation, rule: GateRule, budget_per_day: float) -> Verd
     if alarms is not None:
         checks.append((alarms <= most, f"{alarms:.1f} alarms per day, allowed {most:.1f}"))
     if evaluation.against is None:
-        return _first(checks)
+        return _first(checks, evaluation.unreadable)
     champion = evaluation.mean("champion", "vus_pr")
     if champion is not None:
         checks.append((own > champion, f"VUS-PR {own:.3f} against {champion:.3f} of version {evaluation.against}"))
@@ -51,9 +51,10 @@ def judge(evaluation: Evaluation, rule: GateRule, budget_per_day: float) -> Verd
     return Verdict(True, tuple(words for _, words in checks))
 
 
-def _first(checks: list[tuple[bool, str]]) -> Verdict:
+def _first(checks: list[tuple[bool, str]], unreadable: str) -> Verdict:
     beats_random = checks[0][0]
     if not beats_random:
         return Verdict(False, (f"not good enough: {checks[0][1]}",))
     words = tuple(words if passed else f"but {words}" for passed, words in checks)
-    return Verdict(True, ("the first version of this watch", *words))
+    why = f"the champion cannot be read: {unreadable}" if unreadable else "the first version of this watch"
+    return Verdict(True, (why, *words))

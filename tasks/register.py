@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.detector import Detector
-from tasks import runs
+from tasks import champion, runs
 from tasks.evaluate import COMBINATION, read_stretches
 from tasks.prepare import history_start, read_learning
 from tasks.reading import score_from
@@ -32,11 +32,12 @@ METRICS = ("vus_pr", "auc_pr", "best_f1", "f1", "event_recall", "alarms_per_day"
 def register(
     lake_uri: str, registry_uri: str, watch: Watch, prepared: Prepared, candidate: Trained, evaluation: Evaluation
 ) -> Registered:
-    """Make the candidate a version, once: the same run finds the version that it made before."""
+    """Make the candidate a version, once: the same run finds the version that it made before, if it can be read."""
     lake = Lake(lake_uri)
     registry = Registry(registry_uri, lake.uri_of("mlflow"))
     run = runs.run_key(watch, prepared.snapshot)
-    if known := registry.find(watch.name, run):
+    known = registry.find(watch.name, run)
+    if known and champion.readable(known):
         registry.settle(known)
         return known
     detector = read_detector(lake, candidate)

@@ -14,7 +14,7 @@ from tasks import runs
 from tasks.prepare import Learning, read_learning
 from tasks.rows import read_snapshot
 from tasks.step import step
-from tasks.train_vae import read_detector
+from tasks.train_vae import read_detector, set_up_torch
 from tasks.warm_up import agent_config
 from watchkeeper.clock import to_microseconds
 from watchkeeper.labels import label_samples, read_labels, runs_of
@@ -31,14 +31,12 @@ def train_agent(
     lake_uri: str, watch: Watch, prepared: Prepared, base: Trained, replay: WarmedUp, device: str, threads: int
 ) -> Trained:
     """Train the LSTM-DQN and add it to the base detector; without `agent.enabled` the base is the candidate."""
-    import torch
-
     if not watch.agent.enabled:
         return base.model_copy(update={"summary": "left out: agent.enabled is false"})
     lake = Lake(lake_uri)
     key = f"{runs.run_folder(watch, prepared.snapshot)}/agent"
     if not runs.published(lake, key):
-        torch.set_num_threads(threads)
+        set_up_torch(device, threads)
         _train(lake, watch, prepared, base, replay, key, device)
     about = runs.about(lake, key)
     return Trained(key=key, members=(*watch.members, AGENT), summary=about["summary"])

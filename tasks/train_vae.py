@@ -6,6 +6,7 @@ from models.detector import Detector, DetectorConfig
 from tasks import runs
 from tasks.prepare import read_learning, read_scaler
 from tasks.step import step
+from watchkeeper.errors import SettingsError
 from watchkeeper.lake import Lake
 from watchkeeper.progress import progress_of
 from watchkeeper.records import Prepared, Trained
@@ -15,12 +16,10 @@ from watchkeeper.watch import Watch
 @step()
 def train_vae(lake_uri: str, watch: Watch, prepared: Prepared, device: str, threads: int) -> Trained:
     """Fit the detector without the agent: the VAE, and the members that cost next to nothing beside it."""
-    import torch
-
     lake = Lake(lake_uri)
     key = f"{runs.run_folder(watch, prepared.snapshot)}/base"
     if not runs.published(lake, key):
-        torch.set_num_threads(threads)
+        set_up_torch(device, threads)
         learning = read_learning(lake, watch, prepared)
         config = DetectorConfig(
             window=watch.window,
@@ -41,6 +40,19 @@ def train_vae(lake_uri: str, watch: Watch, prepared: Prepared, device: str, thre
         runs.publish(lake, key, about, detector.arrays())
     history = runs.about(lake, key)["history"].get("vae", [])
     return Trained(key=key, members=watch.members, summary=f"members {', '.join(watch.members)}{_loss(history)}")
+
+
+def set_up_torch(device: str, threads: int) -> None:
+    """Set how many threads networks train with, and check that the device is there.
+
+    Raises:
+        SettingsError: the device is `cuda` and this machine has none that PyTorch can use.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("device cuda: PyTorch finds no GPU on this machine; use --device cpu, or mend the driver")
 
 
 def read_detector(lake: Lake, trained: Trained) -> Detector:

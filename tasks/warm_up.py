@@ -27,6 +27,8 @@ def agent_config(watch: Watch, device: str = "cpu") -> AgentConfig:
 @step()
 def warm_up(lake_uri: str, watch: Watch, prepared: Prepared, base: Trained) -> WarmedUp:
     """Label the extremes of the training rows, for the agent to begin with."""
+    if not watch.agent.enabled:
+        return WarmedUp(key="", anomalous=0, normal=0)
     lake = Lake(lake_uri)
     key = f"{runs.run_folder(watch, prepared.snapshot)}/warm_up"
     if not runs.published(lake, key):

@@ -112,6 +112,8 @@ class WarmedUp(Record):
     normal: int
 
     def __str__(self) -> str:
+        if not self.key:
+            return "left out: agent.enabled is false"
         return f"{self.anomalous:,} extremes and {self.normal:,} normal windows from the Isolation Forest"
 
 
@@ -163,6 +165,8 @@ class Evaluation(Record):
     end: datetime
     rows: tuple[Row, ...]
     against: int | None
+    unreadable: str = ""
+    """Why the champion could not be compared with, where its folder is damaged."""
     difference: float | None
     low: float | None
     high: float | None

@@ -80,11 +80,11 @@ class Registry:
         history: Iterable[tuple[str, int, float]],
         tags: Mapping[str, str],
     ) -> Registered:
-        """Log a run and make its folder the watch's next version. A run that already has a version keeps it.
+        """Log a run and make its folder the watch's next version.
 
         Args:
             watch: the registered model's name.
-            run: the run's key; it makes the call idempotent.
+            run: the run's key, by which `find` finds the version again.
             folder: the version's folder (watchkeeper/version.py).
             sha256: the manifest's digest.
             parameters: of the run.
@@ -95,9 +95,6 @@ class Registry:
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.exceptions import MlflowException
 
-        if known := self.find(watch, run):
-            self.settle(known)
-            return known
         try:
             self._client.create_registered_model(watch)
         except MlflowException as error:
@@ -129,9 +126,9 @@ class Registry:
         return _registered(made)
 
     def find(self, watch: str, run: str) -> Registered | None:
-        """Return the version that a run made, or None."""
-        found = [made for made in self._versions(watch) if made.tags.get("run") == run]
-        return _registered(found[0]) if found else None
+        """Return the newest version that a run made, or None."""
+        found = [_registered(made) for made in self._versions(watch) if made.tags.get("run") == run]
+        return max(found, key=lambda registered: registered.version, default=None)
 
     def settle(self, registered: Registered) -> None:
         """Make the newest version challenger if no alias says what it is: whoever registered it was killed before."""

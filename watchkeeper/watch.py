@@ -17,6 +17,9 @@ from watchkeeper.settings import first_problem
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a watch, a series or a channel-free path part may be called: it becomes part of paths in the lake."""
 
+MemberName = Literal["norm", "pca", "ridge", "vae", "lstm", "iforest"]
+"""The base members that there are (models/members.py)."""
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -142,7 +145,7 @@ class Watch(Table):
     channels: tuple[str, ...] = ()
     window: int = Field(default=50, ge=2, le=10_000)
     stride: int = Field(default=1, ge=1)
-    members: tuple[str, ...] = ("norm", "pca", "ridge", "vae")
+    members: tuple[MemberName, ...] = ("norm", "pca", "ridge", "vae")
     seed: int = Field(default=0, ge=0)
     split: SplitRule = SplitRule()
     labels: LabelRule = LabelRule()

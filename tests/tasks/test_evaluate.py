@@ -10,7 +10,7 @@ import pytest
 from models import metrics
 from models.inject import inject
 from tasks import evaluate as module
-from tasks.evaluate import evaluate, latest_evaluation, read_stretches
+from tasks.evaluate import blocks_of, evaluate, latest_evaluation, read_stretches
 from tasks.ingest import ingest
 from tasks.prepare import prepare, read_bounds
 from tasks.register import register
@@ -253,3 +253,10 @@ def test_a_mean_is_over_the_series_that_have_the_figure() -> None:
     )
     assert (found.mean("norm", "vus_pr"), found.mean("norm", "f1"), found.mean("norm", "auc_pr")) == (0.2, 0.5, None)
     assert found.mean("nobody", "vus_pr") is None
+
+
+def test_blocks_are_days_or_equal_parts_of_a_short_stretch() -> None:
+    """A held-out hour still gives the bootstrap blocks to draw; five days give five."""
+    minute = 60_000_000
+    assert np.unique(blocks_of(np.arange(60, dtype=np.int64) * minute)).tolist() == [0, 1, 2, 3]
+    assert np.unique(blocks_of(np.arange(5 * 1440, dtype=np.int64) * minute)).tolist() == [0, 1, 2, 3, 4]

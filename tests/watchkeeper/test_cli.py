@@ -20,6 +20,7 @@ import pytest
 from flows.retrain import retrain
 from watchkeeper.cli import main
 from watchkeeper.lake import Lake
+from watchkeeper.promotion import read_audit
 from watchkeeper.records import Snapshot
 from watchkeeper.registry import Registry, folder_of
 from watchkeeper.version import read_version, write_version
@@ -410,7 +411,7 @@ def test_wrong_usage_shows_how_it_is_used(words: tuple[str, ...], desk: Desk, cl
         ("window = [10\n" + SOURCE, ("pumps.toml", "not valid TOML")),
         ("window = 10\n", ("pumps.toml", "source", "required")),
         ("[source]\nkind = 'telegraph'\n", ("pumps.toml", "source", "telegraph")),
-        ("members = ['norm', 'oracle']\n" + SOURCE, ("oracle", "members are among norm")),
+        ("members = ['norm', 'oracle']\n" + SOURCE, ("oracle", "members.1")),
         ("[source]\nkind = 'parquet'\nfolder = 'absent'\n", ("source folder absent", "does not exist")),
         ("[source]\nkind = 'parquet'\nfolder = '.'\nfiles = '*.csv'\n", ("holds no file *.csv",)),
         ("[source]\nkind = 'parquet'\nfolder = '$WATCHKEEPER_DATA'\n", ("WATCHKEEPER_DATA is not set",)),
@@ -558,13 +559,26 @@ TAMPERING = {
 
 @pytest.mark.parametrize("kind", TAMPERING)
 def test_a_tampered_champion_is_refused(kind: str, watched: Desk, cli) -> None:
-    """A champion whose folder was changed scores nothing, checks nothing and judges nothing: status 1, one line."""
+    """A champion whose folder was changed scores nothing and checks nothing: status 1, one line."""
     change, said = TAMPERING[kind]
     change(folder_of(watched.registry.get("pumps", 1)))
     before = watched.state()
-    for command in ("score", "check-drift", "retrain"):
+    for command in ("score", "check-drift"):
         assert_refused(cli(command, "-w", "pumps"), said, status=1)
     assert watched.state() == before
+
+
+def test_a_retrain_replaces_a_champion_that_cannot_be_read(watched: Desk, cli) -> None:
+    """The same rows make a second version, which serves, and the audit says why it had no champion to beat."""
+    change_weights(folder_of(watched.registry.get("pumps", 1)))
+    done = cli("retrain", "-w", "pumps")
+    assert done.status == 0
+    champion = watched.registry.alias("pumps", "champion")
+    assert champion is not None
+    assert champion.version == 2
+    lake = Lake((watched.home / "lake").as_uri())
+    assert "the champion cannot be read" in read_audit(lake, "pumps")[-1].reasons[0]
+    assert cli("score", "-w", "pumps").status == 0
 
 
 def test_a_rollback_to_a_tampered_version_is_refused(watched: Desk, cli) -> None:

@@ -34,13 +34,13 @@ def test_a_version_is_found_again(registry: Registry, tmp_path: Path) -> None:
     assert (folder_of(made) / "manifest.json").read_text() == "run-1"
 
 
-def test_the_same_run_keeps_its_version(registry: Registry, tmp_path: Path) -> None:
-    """A retrain that is started again makes nothing new, and another run does."""
-    first = register(registry, tmp_path, "same", "run-1", history=[])
-    assert register(registry, tmp_path, "same", "run-1", history=[]) == first
-    second = register(registry, tmp_path, "same", "run-2", history=[])
-    assert (first.version, second.version) == (1, 2)
-    assert [line.version for line in registry.versions("same")] == [2, 1]
+def test_a_run_made_again_is_found_as_its_newest_version(registry: Registry, tmp_path: Path) -> None:
+    """A run whose first version was damaged is registered once more, and found as the second."""
+    register(registry, tmp_path, "again", "run-1", history=[])
+    register(registry, tmp_path, "again", "run-2", history=[])
+    third = register(registry, tmp_path, "again", "run-1", history=[])
+    assert registry.find("again", "run-1") == third
+    assert [line.version for line in registry.versions("again")] == [3, 2, 1]
 
 
 def test_watches_have_versions_of_their_own(registry: Registry, tmp_path: Path) -> None:

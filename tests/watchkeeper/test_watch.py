@@ -2,17 +2,24 @@ import re
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from models.detector import AGENT
+from models.members import MEMBERS
 from watchkeeper.errors import WatchError
-from watchkeeper.watch import ParquetSource, PlantSource, Shift, Watch, load_watch
+from watchkeeper.watch import MemberName, ParquetSource, PlantSource, Shift, Watch, load_watch
 
 WATCHES = Path(__file__).parents[2] / "watches"
 PLANT = '[source]\nkind = "plant"\nstart = 2026-01-05T00:00:00Z\n'
 NO_DEFAULT = {"source.kind", "source.start", "source.shift.after_days"}
+
+
+def test_the_members_that_a_watch_may_name_are_those_that_there_are() -> None:
+    """The names in watch files and the registry of members are the same, but for the agent, which has its own table."""
+    assert set(get_args(MemberName)) == set(MEMBERS) - {AGENT}
 
 
 def write(folder: Path, text: str, name: str = "well") -> Path:

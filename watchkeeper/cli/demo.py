@@ -27,7 +27,6 @@ def tell(keep: bool) -> None:
     home = load_settings().home / FOLDER
     if not keep and home.exists():
         shutil.rmtree(home)
-    home.mkdir(parents=True, exist_ok=True)
     os.environ.update(WATCHKEEPER_HOME=str(home), WATCHKEEPER_LAKE="", WATCHKEEPER_REGISTRY="")
     source = load_watch(WATCH, load_settings().watches).source
     if not isinstance(source, PlantSource) or source.shift is None:
