@@ -4,7 +4,7 @@ How a row becomes an alarm: fill missing readings forward, scale, score by each 
 scale of the calibration part, average with weights, smooth causally, compare with the adaptive threshold.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -21,6 +21,8 @@ from models.windows import Array
 from watchkeeper.errors import BadInputError, DataError, LeakageError, VersionRefusedError
 from watchkeeper.progress import Progress
 
+BLOCK = 65_536
+"""Rows scored at once: members make several copies of what they score, and those are to stay small beside the rows."""
 AGENT = "agent"
 """The member that reads the observation instead of the scaled values."""
 TINY = 1e-30
@@ -86,6 +88,19 @@ class Scored:
     alarm: npt.NDArray[np.bool_]
     members: Mapping[str, Scores]
     contributions: Array
+
+
+def _joined(pieces: Sequence[Scored]) -> Scored:
+    """Put the blocks of one call together."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return Scored(
+        score=np.concatenate([piece.score for piece in pieces]),
+        threshold=np.concatenate([piece.threshold for piece in pieces]),
+        alarm=np.concatenate([piece.alarm for piece in pieces]),
+        members={name: np.concatenate([piece.members[name] for piece in pieces]) for name in pieces[0].members},
+        contributions=np.concatenate([piece.contributions for piece in pieces]),
+    )
 
 
 class Detector:
@@ -227,13 +242,23 @@ class Detector:
             raise DataError(f"series {series}: found {len(values)} rows and {len(timestamps)} timestamps, wanted rows")
         if (np.diff(times) < 0).any():
             raise DataError(f"series {series}: timestamps run backwards; rows are scored once, in the order of time")
-        filled, last = self._scaler.fill_forward(series, values, state.get("last"))
-        scored, after = self.score_scaled(series, self._scaler.transform(series, filled), state)
-        return scored, after | {"last": last, "at": timestamps[-1:].copy()}
+        pieces = []
+        for first in range(0, len(values), BLOCK):
+            filled, last = self._scaler.fill_forward(series, values[first : first + BLOCK], state.get("last"))
+            piece, after = self._score_block(series, self._scaler.transform(series, filled), state)
+            pieces.append(piece)
+            state = {**after, "last": last}
+        return _joined(pieces), {**state, "at": timestamps[-1:].copy()}
 
     def score_scaled(self, series: str, values: Array, state: State | None = None) -> tuple[Scored, State]:
         """Score rows that are filled and scaled already, as parts are: see `score`."""
-        state = state or {}
+        state, pieces = state or {}, []
+        for first in range(0, max(len(values), 1), BLOCK):
+            piece, state = self._score_block(series, values[first : first + BLOCK], state)
+            pieces.append(piece)
+        return _joined(pieces), state
+
+    def _score_block(self, series: str, values: Array, state: State) -> tuple[Scored, State]:
         calibrated, contributions, after = self._all(series, values, state)
         combined = combine(calibrated, self._weights)
         score, averages = self._smoothed(combined, state.get("averages"))

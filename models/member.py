@@ -14,6 +14,9 @@ import numpy.typing as npt
 from models.windows import Array
 from watchkeeper.progress import Progress
 
+FLOOR = 1e-3
+"""Squared scaled units that a channel's usual squared error is at least: what is forecast exactly may err by 3 %."""
+
 State = dict[str, npt.NDArray[Any]]
 """What a member carries from one chunk of a series to the next: the last rows, a hidden state."""
 

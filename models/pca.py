@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from models.member import ErrorMember, State
+from models.member import FLOOR, ErrorMember, State
 from models.windows import Array, cut_windows, with_history
 from watchkeeper.errors import DataError
 from watchkeeper.progress import Progress
@@ -15,8 +15,6 @@ BLOCK = 2048
 """Windows projected at once: bounds the copies."""
 MOST_VALUES = 1200
 """Values a window holds at most; with many channels the window is shorter. Bounds the eigenproblem to about 1 s."""
-FLOOR = 1e-3
-"""Squared scaled units that a channel's usual squared error is at least."""
 
 
 class Pca(ErrorMember):

@@ -6,15 +6,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from models.member import ErrorMember, State
+from models.member import FLOOR, ErrorMember, State
 from models.windows import Array, cut_windows, with_history
 from watchkeeper.errors import DataError
 from watchkeeper.progress import Progress
 
 BLOCK = 4096
 """Rows regressed at once: bounds the copies of the lagged rows."""
-FLOOR = 1e-3
-"""Squared scaled units that a channel's usual squared error is at least: what is forecast exactly may err by 3 %."""
 
 
 class Ridge(ErrorMember):

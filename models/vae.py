@@ -16,14 +16,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.member import ErrorMember, State
+from models.member import FLOOR, ErrorMember, State
 from models.windows import Array, cut_windows, with_history
 from watchkeeper.errors import DataError
 from watchkeeper.progress import Progress
 
 SCORING_BATCH = 2048
-FLOOR = 1e-3
-"""Squared scaled units that a channel's usual squared error is at least."""
 INPUT_LIMIT = 5.0
 """The network sees inputs clipped to ± this many scales, so that one wild channel does not upset all; errors do not."""
 

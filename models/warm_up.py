@@ -14,6 +14,7 @@ from models.windows import Array
 from watchkeeper.errors import BadInputError, DataError
 
 Labels = npt.NDArray[np.int8]
+BLOCK = 8192  # windows embedded at once: bounds the float64 copies
 TREES, SAMPLES = 50, 256  # Isolation Forest: trees, and windows a tree (Liu et al. 2008 use 100 and 256)
 
 
@@ -36,12 +37,15 @@ def embed_windows(values: Array, window: int, stride: int) -> tuple[npt.NDArray[
     start = np.arange(0, len(values) - window + 1, stride, dtype=np.int64)
     # Sums are taken around the mean: squares of a large offset would swallow a small deviation.
     centre = values.mean(axis=0, dtype=np.float64)
-    moved = values.astype(np.float64) - centre
-    mean = _window_sum(moved, start, window) / window
-    square = _window_sum(np.square(moved), start, window) / window
-    deviation = np.sqrt(np.maximum(square - np.square(mean), 0.0))
-    last = values[start + window - 1]
-    return start, np.concatenate([mean + centre, deviation, last], axis=1).astype(np.float32)
+    out = np.empty((len(start), 3 * values.shape[1]), np.float32)
+    for first in range(0, len(start), BLOCK):
+        own = start[first : first + BLOCK]
+        moved = values[own[0] : own[-1] + window].astype(np.float64) - centre
+        mean = _window_sum(moved, own - own[0], window) / window
+        square = _window_sum(np.square(moved), own - own[0], window) / window
+        deviation = np.sqrt(np.maximum(square - np.square(mean), 0.0))
+        out[first : first + BLOCK] = np.concatenate([mean + centre, deviation, values[own + window - 1]], axis=1)
+    return start, out
 
 
 def _window_sum(values: npt.NDArray[np.float64], start: npt.NDArray[np.int64], window: int) -> npt.NDArray[np.float64]:

@@ -290,3 +290,19 @@ def test_a_version_of_another_release_is_refused(wrong: str) -> None:
         config["detector"]["colour"] = "blue"
     with pytest.raises(VersionRefusedError, match="cannot build"):
         build_detector(config, arrays)
+
+
+def test_blocks_score_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows are scored at once, scores, thresholds and the state that is carried on are the same."""
+    detector = Detector.fit(SCALER, TRAIN, CALIBRATION, CONFIG, seed=0)
+    values, times = fresh(), clock(600)
+    whole, _ = detector.score("a", values, times)
+    monkeypatch.setattr("models.detector.BLOCK", 77)
+    blocks, after = detector.score("a", values, times)
+    np.testing.assert_allclose(blocks.score, whole.score, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(blocks.contributions, whole.contributions, rtol=1e-4, atol=1e-5)
+    assert np.array_equal(blocks.alarm, whole.alarm)
+    monkeypatch.undo()
+    more, _ = detector.score("a", fresh(seed=3), clock(600, start=600), after)
+    both, _ = detector.score("a", np.concatenate([values, fresh(seed=3)]), clock(1200))
+    np.testing.assert_allclose(more.score, both.score[600:], rtol=1e-5, atol=1e-6)

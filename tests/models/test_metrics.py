@@ -451,7 +451,7 @@ class TestEdges:
         [
             (labels("#.."), np.zeros(4), r"of one length, found \(3,\) and \(4,\)"),
             (np.zeros((2, 2), dtype=np.int8), np.zeros((2, 2)), "of one length"),
-            (np.array([1, 0, -1], dtype=np.int8), np.zeros(3), r"0 or 1, found \[-1, 0, 1\]: drop the samples"),
+            (np.array([1, 0, -1], dtype=np.int8), np.zeros(3), r"0 or 1, found \[-1, 0, 1\]: drop what"),
             (labels("#.."), np.array([0, np.nan, np.inf]), "must be finite, found 2"),
         ],
     )
