@@ -65,7 +65,7 @@ def _train(
         config,
         watch.seed,
         progress=progress_of("train agent"),
-        asked=_asked(lake, watch, prepared, learning),
+        asked=[*_asked(lake, watch, prepared, learning), *unanswerable(truth)],
         pseudo=runs.arrays_of(lake, replay.key),
     )
     positives = count_positives(known, trained.queries, config.query_window)
@@ -110,6 +110,16 @@ def _asked(lake: Lake, watch: Watch, prepared: Prepared, learning: Mapping[str, 
                 start, end = np.searchsorted(times, [to_microseconds(question.start), to_microseconds(question.end)])
                 asked.append((question.series, int(start), int(end)))
     return asked
+
+
+def unanswerable(truth: Mapping[str, Labels]) -> list[Interval]:
+    """Return the stretches that an oracle knows nothing of; asking there would spend the budget on silence."""
+    return [
+        (series, int(start), int(end))
+        for series, label in truth.items()
+        for start, end in runs_of(label)
+        if label[start] < 0
+    ]
 
 
 def _question(query: Query, parts: Learning) -> Question:
