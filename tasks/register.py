@@ -54,7 +54,7 @@ def register(
             parameters=_parameters(watch, prepared),
             metrics=_metrics(evaluation),
             history=_history(lake, watch, prepared, candidate),
-            tags={"snapshot": prepared.snapshot, "vus_pr": "" if vus_pr is None else f"{vus_pr:.4f}"},
+            tags={"snapshot": prepared.snapshot, "vus_pr": "" if vus_pr is None else repr(vus_pr)},
         )
 
 

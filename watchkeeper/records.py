@@ -210,6 +210,8 @@ class Decision(Record):
     key: str = ""
 
     def __str__(self) -> str:
+        if self.action == "rolled back":
+            return f"rolled back to version {self.version}"
         return f"version {self.version} {self.action}"
 
 

@@ -295,9 +295,9 @@ def test_rollback_there_and_back(retrained: Path, copied, tiny_watches: Path, tm
     other = {1: 2, 2: 1}[champion]
     ended = cli("rollback", "-w", "tiny", "--to", other, "--why", "too many alarms")
     assert (ended.status, ended.err) == (0, "")
-    assert f"version {other} rolled back" in ended.out
+    assert f"rolled back to version {other}" in ended.out
     assert f"instead of version {champion}: too many alarms" in ended.out
-    assert f"version {champion} rolled back" in cli("rollback", "-w", "tiny").out
+    assert f"rolled back to version {champion}" in cli("rollback", "-w", "tiny").out
     assert "too many alarms" in cli("report", "-w", "tiny").out
 
 

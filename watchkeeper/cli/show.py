@@ -157,7 +157,7 @@ def versions(watch: str, lines: Sequence[VersionLine]) -> None:
 def decided(decision: Decision) -> None:
     """Print a decision with its reasons."""
     style = MARK.get(decision.action, "")
-    console.print(f"  version {decision.version} [{style}]{decision.action}[/]")
+    console.print(f"  [{style}]{decision}[/]")
     for reason in decision.reasons:
         console.print(f"    {escape(reason)}")
 
@@ -175,10 +175,7 @@ def report(watch: str, found: Evaluation | None, check: DriftCheck | None, audit
     for decision in audit[-10:]:
         when = f"{decision.when:%Y-%m-%d %H:%M:%S}"
         style = MARK.get(decision.action, "")
-        console.print(
-            f"{when} version {decision.version} [{style}]{decision.action}[/] by {escape(decision.who)}: "
-            f"{escape(decision.reasons[0])}"
-        )
+        console.print(f"{when} [{style}]{decision}[/] by {escape(decision.who)}: {escape(decision.reasons[0])}")
 
 
 def heading(text: str) -> None:
