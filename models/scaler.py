@@ -1,6 +1,6 @@
 """The scale of each channel of each series, and how missing readings are filled, both fixed by the training rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +15,8 @@ FLOOR_OF_LEVEL = 0.001
 """A scale is at least this share of the largest absolute training value: rounding is not noise either."""
 FLOOR = 1e-6
 """The scale of a channel that was zero throughout training."""
+BLOCK = 65_536
+"""Rows worked on at once."""
 LIMIT = 100.0
 """Scaled values are clipped to ± this many scales, so a channel that was constant and moves gives at most this."""
 
@@ -74,8 +76,11 @@ class Scaler:
             DataError: the series is not known, or the channels differ.
         """
         self._check(series, values)
-        scaled = (values.astype(np.float64) - self._mean[series]) / self._scale[series]
-        return np.clip(scaled, -LIMIT, LIMIT).astype(np.float32)
+        scaled = np.empty(values.shape, np.float32)
+        for rows in _blocks(len(values)):
+            block = (values[rows].astype(np.float64) - self._mean[series]) / self._scale[series]
+            scaled[rows] = np.clip(block, -LIMIT, LIMIT)
+        return scaled
 
     def fill_forward(self, series: str, values: Array, last: Array | None = None) -> tuple[Array, Array]:
         """Fill readings that are missing with the last finite one, or the training mean where there was none.
@@ -93,11 +98,13 @@ class Scaler:
         """
         self._check(series, values)
         before = self._mean[series] if last is None else last
-        rows = np.concatenate([before[None], values]).astype(np.float32)  # (1 + time, channel)
-        known = np.isfinite(rows)
-        source = np.maximum.accumulate(np.where(known, np.arange(len(rows))[:, None], 0), axis=0)
-        filled = np.take_along_axis(rows, source, axis=0)
-        return filled[1:], filled[-1]
+        out = np.empty(values.shape, np.float32)
+        for block in _blocks(len(values)):
+            rows = np.concatenate([before[None], values[block]]).astype(np.float32)  # (1 + time, channel)
+            source = np.where(np.isfinite(rows), np.arange(len(rows))[:, None], 0)
+            filled = np.take_along_axis(rows, np.maximum.accumulate(source, axis=0), axis=0)
+            out[block], before = filled[1:], filled[-1]
+        return out, before
 
     def config(self) -> dict[str, Any]:
         """What is needed besides the arrays to build the scaler again."""
@@ -129,15 +136,29 @@ class Scaler:
             raise DataError(f"series {series}: found values of shape {values.shape}, wanted (time, {wanted})")
 
 
+def _blocks(rows: int) -> Iterator[slice]:
+    """Cut rows into blocks: float64 copies of a block are small beside the rows."""
+    return (slice(first, first + BLOCK) for first in range(0, rows, BLOCK))
+
+
 def _mean_and_scale(values: Array) -> tuple[Array, Array]:
     """Mean and floored deviation of each channel over its finite readings; 0 and 1 where there is none."""
-    wide = values.astype(np.float64)
-    known = np.isfinite(wide)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, wide, 0.0).sum(axis=0) / count
-    deviation = np.sqrt((np.where(known, wide - mean, 0.0) ** 2).sum(axis=0) / count)
-    spread = np.where(known, wide, -np.inf).max(axis=0) - np.where(known, wide, np.inf).min(axis=0)
-    level = np.where(known, np.abs(wide), 0.0).max(axis=0)
-    scale = np.maximum.reduce([deviation, FLOOR_OF_RANGE * spread, FLOOR_OF_LEVEL * level, np.full_like(mean, FLOOR)])
-    empty = ~known.any(axis=0)
-    return mean.astype(np.float32), np.where(empty, 1.0, scale).astype(np.float32)
+    channels = values.shape[1]
+    count, total, squares, level = (np.zeros(channels) for _ in range(4))
+    low, high = np.full(channels, np.inf), np.full(channels, -np.inf)
+    for rows in _blocks(len(values)):
+        wide = values[rows].astype(np.float64)
+        known = np.isfinite(wide)
+        count += known.sum(axis=0)
+        total += np.where(known, wide, 0.0).sum(axis=0)
+        low = np.minimum(low, np.where(known, wide, np.inf).min(axis=0))
+        high = np.maximum(high, np.where(known, wide, -np.inf).max(axis=0))
+        level = np.maximum(level, np.where(known, np.abs(wide), 0.0).max(axis=0))
+    mean = total / np.maximum(count, 1)
+    for rows in _blocks(len(values)):  # around the mean: squares of a large offset would swallow a small deviation
+        wide = values[rows].astype(np.float64)
+        squares += np.square(np.where(np.isfinite(wide), wide - mean, 0.0)).sum(axis=0)
+    deviation = np.sqrt(squares / np.maximum(count, 1))
+    floors = [FLOOR_OF_RANGE * (high - low), FLOOR_OF_LEVEL * level, np.full(channels, FLOOR)]
+    scale = np.maximum.reduce([deviation, *floors])
+    return mean.astype(np.float32), np.where(count == 0, 1.0, scale).astype(np.float32)

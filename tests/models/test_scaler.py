@@ -101,3 +101,20 @@ def test_strangers_are_refused() -> None:
         Scaler.fit({})
     with pytest.raises(DataError, match="needs rows"):
         Scaler.fit({"a": np.empty((0, 1), np.float32)})
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows are worked on at once, scale, filling and scaled values are the same."""
+    values = np.random.default_rng(0).normal(1e3, 2.0, (500, 3)).astype(np.float32)
+    values[40:60, 1] = np.nan
+    whole = Scaler.fit({"a": values})
+    filled, last = whole.fill_forward("a", values)
+    scaled = whole.transform("a", filled)
+    monkeypatch.setattr("models.scaler.BLOCK", 7)
+    blocks = Scaler.fit({"a": values})
+    for name, array in whole.arrays().items():
+        np.testing.assert_allclose(blocks.arrays()[name], array, rtol=1e-6)
+    again, last_again = whole.fill_forward("a", values)
+    assert np.array_equal(again, filled)
+    assert np.array_equal(last_again, last)
+    assert np.array_equal(whole.transform("a", filled), scaled)
