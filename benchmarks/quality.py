@@ -7,7 +7,8 @@ its name up to the first underscore; a test file without a train file takes GROU
 watch of its own. Rows without labels are judged on the whole test part and on its second half; rows with labels get
 them from windows of the first half, asked for by the agent, and are judged on the second half only.
 
-Each row of the output is one scorer on one part of one series with one seed.
+Each row of the output is one scorer on one part of one series with one seed. The file is long because the protocol, the
+scorers and the printing of one benchmark are read together.
 """
 
 import argparse

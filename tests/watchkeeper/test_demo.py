@@ -58,4 +58,4 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert f"version {actions[-1][1]} {actions[-1][0]}" in shown.stdout
+    assert str(read_audit(lake, "plant")[-1]) in shown.stdout
