@@ -2,6 +2,7 @@
 
 How a row becomes an alarm: fill missing readings forward, scale, score by each member, put each score on the common
 scale of the calibration part, average with weights, smooth causally, compare with the adaptive threshold.
+Fitting, scoring and the saved form stand in one file, because what one of them adds the others must know.
 """
 
 from collections.abc import Mapping, Sequence
