@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all lint setup clean
+.PHONY: help demo test test-slow test-all lint setup clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,8 +20,10 @@ demo: $(READY) ## the whole story on a fabricated plant: train, drift, retrain, 
 test: $(READY) lint ## lint, types, arrows and tests
 	$(BIN)/python -m pytest
 
-test-all: $(READY) lint ## the same with the slow tests
-	$(BIN)/python -m pytest -m "slow or not slow"
+test-slow: $(READY) ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+test-all: test test-slow ## both
 
 lint: $(READY) ## ruff, mypy and the arrows between the rooms
 	$(BIN)/ruff check .
