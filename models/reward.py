@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from models.parts import ANOMALOUS, NORMAL
 from watchkeeper.errors import BadInputError
-
-ACTIONS = (NORMAL, ANOMALOUS)  # the order of the last axis of every reward and of every Q value
 
 
 @dataclass(frozen=True)

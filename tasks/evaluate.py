@@ -65,9 +65,9 @@ def evaluate(lake_uri: str, registry_uri: str, watch: Watch, prepared: Prepared,
     except VersionRefusedError as error:
         unreadable = str(error)
     against = champion.registered.version if champion else None
-    key = f"{runs.run_folder(watch, prepared.snapshot)}/evaluation-against-{against or 'none'}"
-    if unreadable:
-        key += f"-{digest_of(unreadable)[:12]}"
+    # The bootstrap's settings and an unreadable champion change the evaluation, and nothing of the run besides.
+    about = digest_of([watch.gate.resamples, watch.gate.level, unreadable])[:12]
+    key = f"{runs.run_folder(watch, prepared.snapshot)}/evaluations/{about}/evaluation-against-{against or 'none'}"
     if runs.published(lake, key):
         return Evaluation(**runs.about(lake, key))
     detector = read_detector(lake, candidate)

@@ -9,14 +9,13 @@ import pyarrow as pa
 
 from models.detector import Detector
 from tasks import champion, runs
-from tasks.evaluate import COMBINATION, read_stretches
+from tasks.evaluate import COMBINATION
 from tasks.prepare import history_start, read_learning
 from tasks.reading import score_from
 from tasks.rows import read_rows, read_snapshot, to_table
 from tasks.step import step
 from tasks.train_agent import questions_of
 from tasks.train_vae import read_detector
-from watchkeeper.clock import to_datetime
 from watchkeeper.lake import Lake
 from watchkeeper.records import Evaluation, Prepared, Registered, Trained
 from watchkeeper.registry import Registry
@@ -65,7 +64,6 @@ def build_manifest(
     learning = read_learning(lake, watch, prepared)
     known = np.concatenate([parts.train.label for parts in learning.values()])
     questions = questions_of(lake, candidate)
-    held_out = (int(stretch.held_out.timestamps[0]) for stretch in read_stretches(lake, watch, prepared).values())
     names = sorted({row.row for row in evaluation.rows})
     return Manifest(
         format=FORMAT,
@@ -75,7 +73,7 @@ def build_manifest(
         channels=prepared.channels,
         series=prepared.series,
         interval_s=prepared.interval_s,
-        held_out_from=to_datetime(min(held_out)),
+        held_out_from=evaluation.start,
         window=watch.window,
         code=runs.code_digest(),
         seed=watch.seed,

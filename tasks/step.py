@@ -13,6 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State
 from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
 
 from watchkeeper.errors import LakeError, RegistryError
 from watchkeeper.progress import listener
@@ -49,7 +50,9 @@ def step(retries: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
             seconds = time.perf_counter() - began
             if who:
                 who.finished(name, seconds, str(result))
-            log.info("%s: %s (%.1f s)", name, result, seconds)
+            # Inside a run, Prefect's own logger: only that one reaches its server.
+            logger = log if FlowRunContext.get() is None else get_run_logger()
+            logger.info("%s: %s (%.1f s)", name, result, seconds)
             return result
 
         # Outputs are found again by their own keys in the lake (tasks/runs.py), so Prefect's result cache would be a

@@ -175,3 +175,21 @@ def test_a_failing_store_is_tried_again() -> None:
     state = store(return_state=True)
     assert (state.result(), len(tries)) == ("written", 2)
     assert [run.run_count for run in task_runs_of(state.state_details.flow_run_id)] == [2]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_step_says_its_line_of_result_in_prefects_log(caplog: pytest.LogCaptureFixture) -> None:
+    """What a step found reaches the log that Prefect's server shows, not only a logger of our own."""
+
+    @step()
+    def look_around() -> str:
+        return "three series, all quiet"
+
+    @flow
+    def walk() -> str:
+        return look_around()
+
+    with caplog.at_level("INFO"):
+        walk()
+    said = [record.getMessage() for record in caplog.records if record.name == "prefect.task_runs"]
+    assert any(line.startswith("look around: three series, all quiet") for line in said)

@@ -260,3 +260,14 @@ def test_blocks_are_days_or_equal_parts_of_a_short_stretch() -> None:
     minute = 60_000_000
     assert np.unique(blocks_of(np.arange(60, dtype=np.int64) * minute)).tolist() == [0, 1, 2, 3]
     assert np.unique(blocks_of(np.arange(5 * 1440, dtype=np.int64) * minute)).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_another_gate_is_another_evaluation_of_the_same_run(house: House, source: Any) -> None:
+    """A changed bootstrap is not answered with what an earlier one found, and nothing is trained again for it."""
+    source.write("pump", with_anomalies(source))
+    watch = watch_of(source)
+    house.crown(watch)
+    first = house.evaluate(watch)
+    second = house.evaluate(watch.model_copy(update={"gate": watch.gate.model_copy(update={"level": 0.5})}))
+    assert first.key != second.key
+    assert first.key.split("/evaluations/")[0] == second.key.split("/evaluations/")[0]

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.retrain import retrain
+from watchkeeper import __version__
 from watchkeeper.cli import main
 from watchkeeper.lake import Lake
 from watchkeeper.promotion import read_audit
@@ -191,6 +192,12 @@ def test_help_says_what_a_command_does(command: tuple[str, ...], cli) -> None:
     assert (ended.status, ended.err) == (0, "")
     assert f"watchkeeper {' '.join((*command, '[OPTIONS]'))}" in ended.out
     assert all(name in ended.out for name in COMMANDS) or command
+
+
+def test_the_version_is_told(cli) -> None:
+    """`--version` needs no command and no watch."""
+    ended = cli("--version")
+    assert (ended.status, ended.out) == (0, f"watchkeeper {__version__}\n")
 
 
 def test_help_loads_no_heavy_package() -> None:

@@ -31,6 +31,12 @@ Until = Annotated[
 ]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"watchkeeper {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def settings(
     config: Annotated[Path | None, typer.Option(help="Settings file; default watchkeeper.toml.")] = None,
@@ -41,6 +47,9 @@ def settings(
     data: Annotated[Path | None, typer.Option(help="Folder of benchmark series ($WATCHKEEPER_DATA).")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, direct or prefect; default auto.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default cpu.")] = None,
+    version: Annotated[  # noqa: ARG001 - its callback prints and ends
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Take settings from the command line over environment over file over default.
 
@@ -130,25 +139,11 @@ def report(watch: WatchName) -> None:
 
 
 @app.command()
-def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Go on with what an earlier demo left in its folder.")] = False,
-) -> None:
+def demo() -> None:
     """Tell the whole story on a fabricated plant: train, drift, retrain, roll back."""
     from watchkeeper.cli.demo import tell
 
-    tell(keep)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"watchkeeper {__version__}")
-        raise typer.Exit
-
-
-@app.command(hidden=True)
-def version() -> None:
-    """Print the version of Watchkeeper."""
-    _version(True)
+    tell()
 
 
 def _time(text: str | None) -> datetime | None:

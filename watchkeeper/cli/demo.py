@@ -18,14 +18,10 @@ CHECK_AFTER_DAYS = (8.0, 9.0)
 """Days after the world changed on which drift is checked: two checks in a row are needed."""
 
 
-def tell(keep: bool) -> None:
-    """Tell the story: train, score, drift, retrain, roll back.
-
-    Args:
-        keep: go on with what an earlier demo left, instead of beginning anew.
-    """
+def tell() -> None:
+    """Tell the story: train, score, drift, retrain, roll back. What an earlier demo left is cleared first."""
     home = load_settings().home / FOLDER
-    if not keep and home.exists():
+    if home.exists():
         shutil.rmtree(home)
     os.environ.update(WATCHKEEPER_HOME=str(home), WATCHKEEPER_LAKE="", WATCHKEEPER_REGISTRY="")
     source = load_watch(WATCH, load_settings().watches).source

@@ -24,7 +24,6 @@ PREFECT_ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a server on a fresh database takes 20 to 30 s
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # errors are said once, in one line, by the command line
-    "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
