@@ -1,11 +1,10 @@
-"""Live scoring: a version's folder, readings in, scores and alarms out. No MLflow, no Prefect, no lake.
+"""Live scoring: a version's folder in the lake, readings in, scores and alarms out. No MLflow, no Prefect.
 
 The state of each series is kept in memory, so a reading costs the same however long the series has run.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ from models.detector import build_detector
 from models.member import State
 from watchkeeper.clock import to_microseconds
 from watchkeeper.errors import DataError
+from watchkeeper.lake import Lake
 from watchkeeper.version import Version, read_version
 
 TOP = 5
@@ -42,17 +42,18 @@ class Answer:
 class LiveScorer:
     """Scores the series of one version as their readings come in."""
 
-    def __init__(self, folder: Path, sha256: str) -> None:
+    def __init__(self, lake: Lake, folder: str, sha256: str) -> None:
         """Load a version.
 
         Args:
-            folder: the version's folder.
-            sha256: its manifest's digest, from the registry.
+            lake: where it lies.
+            folder: the version's folder in the lake, and
+            sha256: its manifest's digest, both from the registry.
 
         Raises:
             VersionRefusedError: the folder is damaged, was tampered with, or holds what this release does not know.
         """
-        self._version: Version = read_version(folder, sha256)
+        self._version: Version = read_version(lake, folder, sha256)
         self._detector = build_detector(self._version.manifest.detector, self._version.arrays)
         self._states: dict[str, State] = {}
 

@@ -1,11 +1,14 @@
 """Ingest: new rows from the watch's source into the raw store, validated, incremental, a snapshot at the end."""
 
 import itertools
+import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.rows import latest_snapshot, read_timestamps, to_table
 from tasks.sources import Batch, read_source
@@ -13,7 +16,7 @@ from tasks.step import step
 from tasks.validate import LAST_US, Valid, channels_of, day_of, validate
 from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.errors import DataError
-from watchkeeper.labels import events_of, write_labels
+from watchkeeper.labels import counted, events_of, write_labels
 from watchkeeper.lake import Lake, digest, digest_of, parquet_bytes
 from watchkeeper.progress import progress_of
 from watchkeeper.records import Ingested, RawFile, Refusal, Snapshot
@@ -68,7 +71,7 @@ class _Run:
                 f"watch {watch.name}: the channels in its file are not those of its data "
                 f"({len(watch.channels)} against {len(before.channels)}); a watch keeps its channels: start a new watch"
             )
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, tuple[int, npt.NDArray[np.int64]]] = {}
         self._sources = set(before.sources if before else ())
         # A plant that is fabricated lives in a time of its own.
         self._latest = LAST_US if watch.source.kind == "plant" else to_microseconds(now + CLOCK_SLACK)
@@ -80,13 +83,8 @@ class _Run:
     def take(self, batch: Batch) -> None:
         """Validate a batch and write its rows, its labels and what goes to quarantine."""
         self._channels = self._channels or channels_of(batch)
-        if batch.series not in self._known:
-            empty = np.empty(0, np.int64)
-            self._known[batch.series] = (
-                read_timestamps(self._lake, self._before, batch.series) if self._before else empty
-            )
+        known = self._stored(batch)
         try:
-            known = self._known[batch.series]
             valid = validate(batch, self._channels, bool(self._watch.channels), known, self._latest)
         except DataError as error:
             self.refused.append(Refusal(origin=batch.origin, reason=str(error)))
@@ -100,7 +98,20 @@ class _Run:
             self._lake.put(f"quarantine/{self._watch.name}/series={batch.series}/{digest(data)[:32]}.parquet", data)
         if len(valid.timestamps):
             self._write_rows(batch.series, valid)
-            self._known[batch.series] = np.concatenate([self._known[batch.series], valid.timestamps])
+            since, _ = self._known[batch.series]
+            self._known[batch.series] = since, np.concatenate([known, valid.timestamps])
+
+    def _stored(self, batch: Batch) -> npt.NDArray[np.int64]:
+        """Return the timestamps stored for the batch's series, from its first row on: of years, a batch needs days."""
+        first = pc.min(batch.table["timestamp"].cast(pa.int64())).as_py()
+        since, known = self._known.get(batch.series, (sys.maxsize, np.empty(0, np.int64)))
+        if first is not None and first < since:
+            since = first
+            if self._before:
+                stored = read_timestamps(self._lake, self._before, batch.series, since)
+                known = np.union1d(stored, known)  # together with what this ingest has written
+        self._known[batch.series] = since, known
+        return known
 
     def _write_rows(self, series: str, valid: Valid) -> None:
         days = day_of(valid.timestamps)
@@ -131,8 +142,8 @@ class _Run:
     def publish(self) -> Snapshot:
         """Write the snapshot that holds all rows so far, or return the old one if nothing came."""
         files = (*(self._before.files if self._before else ()), *self.new_files)
-        labels = tuple(self._lake.list(f"labels/watch={self._watch.name}"))
-        queue = tuple(self._lake.list(f"queue/{self._watch.name}"))
+        queue = tuple(self._lake.list(f"queue/{self._watch.name}"))  # before the labels, which are written first
+        labels = counted(self._lake.list(f"labels/watch={self._watch.name}"), queue)
         sources = tuple(sorted(self._sources))
         same = self._before and (labels, queue, sources) == (
             self._before.labels,

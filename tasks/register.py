@@ -1,7 +1,5 @@
-"""Register: the candidate as a folder, and the folder as the watch's next version."""
+"""Register: the candidate as a folder in the lake, and the folder as the watch's next version."""
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +7,7 @@ import pyarrow as pa
 
 from models.detector import Detector
 from tasks import champion, runs
-from tasks.evaluate import COMBINATION
+from tasks.held_out import COMBINATION
 from tasks.prepare import history_start, read_learning
 from tasks.reading import score_from
 from tasks.rows import read_rows, read_snapshot, to_table
@@ -33,28 +31,26 @@ def register(
 ) -> Registered:
     """Make the candidate a version, once: the same run finds the version that it made before, if it can be read."""
     lake = Lake(lake_uri)
-    registry = Registry(registry_uri, lake.uri_of("mlflow"))
+    registry = Registry(registry_uri)
     run = runs.run_key(watch, prepared.snapshot)
     known = registry.find(watch.name, run)
-    if known and champion.readable(known):
+    if known and champion.readable(lake, known):
         registry.settle(known)
         return known
     detector = read_detector(lake, candidate)
     manifest = build_manifest(lake, watch, prepared, candidate, evaluation, detector)
-    with tempfile.TemporaryDirectory(prefix="watchkeeper-version-") as temporary:
-        folder = Path(temporary) / "version"
-        sha256 = write_version(folder, manifest, detector.arrays(), _reference(lake, watch, prepared, detector))
-        vus_pr = evaluation.mean(COMBINATION, "vus_pr")
-        return registry.register(
-            watch.name,
-            run,
-            folder,
-            sha256,
-            parameters=_parameters(watch, prepared),
-            metrics=_metrics(evaluation),
-            history=_history(lake, watch, prepared, candidate),
-            tags={"snapshot": prepared.snapshot, "vus_pr": "" if vus_pr is None else repr(vus_pr)},
-        )
+    folder, sha256 = write_version(lake, manifest, detector.arrays(), _reference(lake, watch, prepared, detector))
+    vus_pr = evaluation.mean(COMBINATION, "vus_pr")
+    return registry.register(
+        watch.name,
+        run,
+        folder,
+        sha256,
+        parameters=_parameters(watch, prepared),
+        metrics=_metrics(evaluation),
+        history=_history(lake, watch, prepared, candidate),
+        tags={"snapshot": prepared.snapshot, "vus_pr": "" if vus_pr is None else repr(vus_pr)},
+    )
 
 
 def build_manifest(

@@ -85,7 +85,7 @@ def read_rows(
     if after is not None:
         files = _tail(files, after, context)
     columns = ["timestamp", *channels]
-    parts = [from_table(lake.get_table(file.key, columns), channels) for file in files]
+    parts = [from_table(table, channels) for table in lake.get_tables((file.key for file in files), columns)]
     if not parts:
         return Rows(np.empty(0, np.int64), np.empty((0, len(channels)), np.float32))
     rows = Rows(np.concatenate([part.timestamps for part in parts]), np.concatenate([part.values for part in parts]))
@@ -95,8 +95,19 @@ def read_rows(
     return Rows(rows.timestamps[first:], rows.values[first:])
 
 
-def read_timestamps(lake: Lake, snapshot: Snapshot, series: str) -> npt.NDArray[np.int64]:
-    """Read the timestamps of one series alone, ascending."""
+def read_timestamps(lake: Lake, snapshot: Snapshot, series: str, since: int | None = None) -> npt.NDArray[np.int64]:
+    """Read the timestamps of one series alone, ascending.
+
+    Args:
+        lake: where the snapshot's files are.
+        snapshot: which files.
+        series: whose.
+        since: only those from this time on (µs since 1970 UTC), and of earlier ones what lies in the same files; None
+            reads all.
+    """
+    if since is not None:
+        files = tuple(file for file in snapshot.files if to_microseconds(file.end) >= since)
+        snapshot = snapshot.model_copy(update={"files": files})
     return read_rows(lake, snapshot, series, channels=()).timestamps
 
 

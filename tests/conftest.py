@@ -1,10 +1,15 @@
 """Fixtures that several rooms share."""
 
+import contextlib
 import os
 import shutil
-import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -97,6 +102,7 @@ def module_source(tmp_path_factory: pytest.TempPathFactory) -> SourceFolder:
 
 
 TINY = """
+members = ["norm", "pca", "ridge", "vae"]
 [source]
 kind = "plant"
 start = 2026-01-05T00:00:00Z
@@ -111,7 +117,7 @@ imported = "oracle"
 [agent]
 episodes = 2
 """
-"""A whole retrain of this watch takes a few CPU-seconds."""
+"""A whole retrain of this watch takes a few CPU-seconds; the lstm would double them."""
 
 
 @pytest.fixture(scope="session")
@@ -147,20 +153,8 @@ def _retrain(home: Path, watches: Path) -> Path:
 
 
 def copy_home(source: Path, target: Path) -> Path:
-    """Copy a home. The registry names the folders of its artifacts absolutely, so it is told the new ones."""
-    shutil.copytree(source, target)
-    with closing(sqlite3.connect(target / "registry.db")) as registry, registry:
-        for table, column in (
-            ("experiments", "artifact_location"),
-            ("runs", "artifact_uri"),
-            ("model_versions", "source"),
-            ("model_versions", "storage_location"),
-        ):
-            registry.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)",  # noqa: S608 - names from the list above
-                (source.as_uri(), target.as_uri()),
-            )
-    return target
+    """Copy a home."""
+    return shutil.copytree(source, target)
 
 
 @pytest.fixture(scope="session")
@@ -182,7 +176,7 @@ def home(trained: Path, tiny_watches: Path, tmp_path: Path, monkeypatch: pytest.
 def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The database of an empty registry: MLflow takes seconds to make one, a copy takes none."""
     folder = tmp_path_factory.mktemp("database")
-    Registry(f"sqlite:///{folder / 'registry.db'}", folder.as_uri())
+    Registry(f"sqlite:///{folder / 'registry.db'}")
     return folder / "registry.db"
 
 
@@ -191,4 +185,131 @@ def registry(fresh_database: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """A registry for the tests of a module; each takes a watch of its own."""
     home = tmp_path_factory.mktemp("größe und mehr")  # homes have blanks and umlauts in their names
     shutil.copy(fresh_database, home)
-    return Registry(f"sqlite:///{home / 'registry.db'}", (home / "mlflow").as_uri())
+    return Registry(f"sqlite:///{home / 'registry.db'}")
+
+
+@dataclass
+class S3Server:
+    """A real S3 server in a process of its own, and how to reach it."""
+
+    kind: str
+    port: int
+    data: Path
+    """Where rclone keeps objects as files; moto keeps them in memory."""
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What AWS's tools need to know to reach it."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "watchkeeper",
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        commands = {
+            "moto": [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+            "rclone": [
+                str(Path(sys.executable).with_name("rclone")), "serve", "s3", "--config", os.devnull,
+                "--addr", f"127.0.0.1:{self.port}", "--auth-key", "watchkeeper,not-a-secret", str(self.data),
+            ],
+        }  # fmt: skip
+        self.process = subprocess.Popen(commands[self.kind], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            time.sleep(0.05)
+        self.stop()
+        raise RuntimeError(f"the {self.kind} server did not start")
+
+    def stop(self) -> None:
+        """Kill it, without a warning, as a power cut would."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def make_bucket(self, name: str) -> None:
+        """Create a bucket."""
+        import boto3
+
+        with pytest.MonkeyPatch.context() as patch:
+            for variable, value in self.environment.items():
+                patch.setenv(variable, value)
+            client = boto3.session.Session().client("s3")
+        client.create_bucket(Bucket=name)
+        client.close()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def s3_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], S3Server]]:
+    """Gives the session's server of a kind, started when it is first asked for."""
+    running: dict[str, S3Server] = {}
+
+    def server(kind: str) -> S3Server:
+        if kind not in running:
+            running[kind] = S3Server(kind, free_port(), tmp_path_factory.mktemp(kind))
+            running[kind].start()
+            running[kind].make_bucket("lakes")
+        return running[kind]
+
+    yield server
+    for one in running.values():
+        one.stop()
+
+
+def speak_to(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """Let the environment of this process name the server, and nothing else of AWS's."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server
+
+
+@pytest.fixture(params=["moto", "rclone"])
+def s3_server(
+    request: pytest.FixtureRequest, s3_servers: Callable[[str], S3Server], monkeypatch: pytest.MonkeyPatch
+) -> S3Server:
+    """Each of two real servers in turn, shared by the session, with a bucket `lakes`; the environment names it."""
+    return speak_to(s3_servers(request.param), monkeypatch)
+
+
+@pytest.fixture
+def own_s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A server that keeps its objects in files, for one test alone, which may stop and start it; bucket `lakes`."""
+    server = S3Server("rclone", free_port(), tmp_path / "server")
+    server.data.mkdir()
+    server.start()
+    server.make_bucket("lakes")
+    yield speak_to(server, monkeypatch)
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "moto", "rclone"])
+def any_lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+    """An empty lake in a folder, and in a bucket of each server in turn."""
+    if request.param == "folder":
+        return Lake((tmp_path / "lake").as_uri())
+    server = request.getfixturevalue("s3_servers")(request.param)
+    speak_to(server, request.getfixturevalue("monkeypatch"))
+    return Lake(f"s3://lakes/{uuid.uuid4()}")

@@ -36,6 +36,10 @@ class LakeError(WatchkeeperError):
     """The lake could not be read or written."""
 
 
+class ObjectNotFoundError(LakeError):
+    """The lake answers, and has no such object."""
+
+
 class RegistryError(WatchkeeperError):
     """The registry could not be read or written."""
 

@@ -2,10 +2,14 @@
 
 One file a batch, under `labels/watch=<w>/<digest>.parquet`. Where events overlap, a person's word stands over an
 imported one, that over an answered one, that over a propagated one, and of equals the later.
+
+The answers to a run's questions lie under `labels/watch=<w>/answered-<run>.parquet` and count once the run's questions
+lie in the queue (`counted`). So the two come to be at once, with the second write, wherever a kill strikes.
 """
 
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -19,6 +23,8 @@ from watchkeeper.lake import Lake, digest_of
 Origin = Literal["propagated", "answered", "imported", "human"]
 """`imported` came with the data, `answered` is imported truth that the agent asked for (of a whole window,
 so it stands below the exact one), `human` is a person's word."""
+ANSWERED = "answered-"
+"""Prefix of the batches that wait for the questions that they answer."""
 RANK: dict[str, int] = {"propagated": 0, "answered": 1, "imported": 2, "human": 3}
 
 SCHEMA = pa.schema(
@@ -55,11 +61,28 @@ def events_of(series: str, timestamps: Timestamps, label: Labels) -> list[tuple[
 
 
 def write_labels(
-    lake: Lake, watch: str, events: Iterable[tuple[str, int, int, int]], who: str, origin: Origin, when: datetime
+    lake: Lake,
+    watch: str,
+    events: Iterable[tuple[str, int, int, int]],
+    who: str,
+    origin: Origin,
+    when: datetime,
+    run: str | None = None,
 ) -> str:
-    """Append a batch of events and return its key: the same for the same events by the same hand at the same time."""
+    """Append a batch of events and return its key: the same for the same events by the same hand at the same time.
+
+    Args:
+        lake: where to.
+        watch: the watch's name.
+        events: (series, start, end, label), times in µs since 1970 UTC.
+        who: said so.
+        origin: how they know.
+        when: they said it.
+        run: the run whose questions these answer; such a batch counts once that run's questions lie in the queue.
+    """
     rows = sorted(events)
-    key = f"labels/watch={watch}/{digest_of([rows, who, origin, to_microseconds(when)])[:32]}.parquet"
+    name = f"{ANSWERED}{run}" if run else digest_of([rows, who, origin, to_microseconds(when)])[:32]
+    key = f"labels/watch={watch}/{name}.parquet"
     if not lake.exists(key):
         series, start, end, label = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [], [])
         at = to_microseconds(when)
@@ -69,9 +92,21 @@ def write_labels(
     return key
 
 
+def counted(labels: Iterable[str], queue: Iterable[str]) -> tuple[str, ...]:
+    """Leave out the answers of runs whose questions do not lie in the queue: those runs were killed in their last step.
+
+    Args:
+        labels: keys of batches.
+        queue: keys of the runs' questions, named by their runs.
+    """
+    asked = {PurePosixPath(key).stem for key in queue}
+    names = ((key, PurePosixPath(key).stem) for key in labels)
+    return tuple(key for key, name in names if not name.startswith(ANSWERED) or name.removeprefix(ANSWERED) in asked)
+
+
 def read_labels(lake: Lake, keys: Iterable[str]) -> pa.Table:
     """Read batches of events in the order in which they are to be applied: weakest first."""
-    tables = [lake.get_table(key) for key in keys]
+    tables = list(lake.get_tables(keys))
     table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     rank = np.array([RANK[origin] for origin in table["origin"].to_pylist()], dtype=np.int64)
     when = table["when"].cast(pa.int64()).to_numpy()

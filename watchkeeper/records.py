@@ -4,7 +4,7 @@
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -154,10 +154,50 @@ class Row(Record):
     f1: float | None
     event_recall: float | None
     alarms_per_day: float | None
+    precision: float | None = None
+    recall: float | None = None
+    delay_s: float | None = None
+    """From the start of an event to its first alarm, mean over the events that were found."""
+    affiliation_f1: float | None = None
+    point_adjusted_f1: float | None = None
+    """Says little by itself: noise scores high. Shown beside the random row only."""
+
+
+class Incident(Record):
+    """A past incident of the library: rows of the raw store by reference, none of them copied."""
+
+    series: str
+    start: datetime
+    end: datetime
+    """Half open: the incident's last row lies before it."""
+    since: datetime
+    """The first row of the context that detectors score before it."""
+    files: tuple[str, ...]
+    """Keys of the raw files that hold its rows and their context."""
+
+
+class IncidentResult(Record):
+    """How candidate and champion did on a past incident."""
+
+    series: str
+    start: datetime
+    end: datetime
+    learnt: bool
+    """Whether the candidate was trained on these rows with this label: then finding it is no skill on new rows."""
+    comparable: bool
+    """Whether the rows around it look to the candidate as its held-out rows do; others are from another world."""
+    found: bool
+    delay_s: float | None
+    champion_found: bool | None
+    """None where there is no champion that knows the series."""
+    champion_delay_s: float | None
+
+    def __str__(self) -> str:
+        return f"{self.series} {self.start:%Y-%m-%d %H:%M}"
 
 
 class Evaluation(Record):
-    """Candidate and champion on the same held-out rows."""
+    """Candidate and champion on the same held-out rows, and on the library of past incidents."""
 
     key: str
     truth: str
@@ -170,6 +210,11 @@ class Evaluation(Record):
     difference: float | None
     low: float | None
     high: float | None
+    library: str = ""
+    """Key of the library that the incidents are from."""
+    incidents: tuple[IncidentResult, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader should know of how fair the comparison is."""
 
     def mean(self, row: str, metric: str) -> float | None:
         """The mean of a metric over the series that have it; None where none has."""
@@ -200,7 +245,7 @@ class Decision(Record):
 
     watch: str
     action: str
-    """promoted, refused or rolled back"""
+    """promoted, refused, kept, confirmed (the end of a probation), rolled back, or failed"""
     version: int
     previous: int | None
     who: str
@@ -226,11 +271,33 @@ class Scored(Record):
     end: datetime | None
     left_out: tuple[str, ...] = ()
     """Series that came after the version was trained."""
+    days: float = 0.0
+    """Days of readings scored, summed over series: what the alarm budget is for."""
 
     def __str__(self) -> str:
         if not self.rows:
             return f"no new rows for version {self.version}"
         return f"{self.rows:,} rows scored by version {self.version}, {self.alarms:,} alarms"
+
+
+class Probation(Record):
+    """What a look at a champion on probation found; `version` is None where nobody is on probation."""
+
+    watch: str
+    version: int | None
+    state: Literal["none", "running", "kept", "confirmed", "rolled back"]
+    days: float = 0.0
+    of_days: float = 0.0
+    alarms: int = 0
+    reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.version is None:
+            return "nobody is on probation"
+        if self.state == "running":
+            return f"version {self.version}: {self.days:.2g} of {self.of_days:g} days seen, {self.alarms} alarms"
+        told = {"kept": "left its bounds and stays", "confirmed": "confirmed", "rolled back": "rolled back"}
+        return f"version {self.version} {told[self.state]}: {self.reasons[0]}"
 
 
 class DriftCheck(Record):

@@ -1,7 +1,8 @@
 """The registry: one registered MLflow model per watch, one version per retrain, and the aliases that say which serves.
 
 `champion` scores, `challenger` is the latest that was not promoted, `previous` is what a rollback returns to. Which
-version is champion is the one mutable thing of the whole system, and it lives in MLflow's database.
+version is champion is the one mutable thing of the whole system, and it lives in MLflow's database. A version's files
+lie in the lake (watchkeeper/version.py): the registry knows their folder from the lake's root, and their digest.
 """
 
 import logging
@@ -9,9 +10,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
 
@@ -19,6 +20,8 @@ from watchkeeper.errors import RegistryError, VersionNotFoundError
 from watchkeeper.records import Record, Registered
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+IN_LAKE = "lake:///"
+"""What stands before a key where MLflow wants a URI: neither the lake's place nor the machine's."""
 
 
 class VersionLine(Record):
@@ -30,17 +33,17 @@ class VersionLine(Record):
     run: str
     snapshot: str
     vus_pr: float | None
+    source: str = ""
 
 
 class Registry:
     """MLflow's tracking and registry store behind the few calls that Watchkeeper needs."""
 
-    def __init__(self, uri: str, artifacts: str) -> None:
+    def __init__(self, uri: str) -> None:
         """Open the store, creating it once, under a lock: two processes creating it at once leave it half made.
 
         Args:
             uri: `sqlite:///…` or another MLflow store.
-            artifacts: URI of the folder that holds the runs' artifacts.
 
         Raises:
             RegistryError: the store cannot be opened.
@@ -53,7 +56,6 @@ class Registry:
         # MLflow announces each migration of a new database at INFO; that is no news to an operator.
         for name in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._artifacts = artifacts
         try:
             if uri.startswith("sqlite:///"):
                 file = Path(uri.removeprefix("sqlite:///"))
@@ -72,7 +74,7 @@ class Registry:
         self,
         watch: str,
         run: str,
-        folder: Path,
+        folder: str,
         sha256: str,
         *,
         parameters: Mapping[str, Any],
@@ -80,13 +82,13 @@ class Registry:
         history: Iterable[tuple[str, int, float]],
         tags: Mapping[str, str],
     ) -> Registered:
-        """Log a run and make its folder the watch's next version.
+        """Log a run and make what it wrote the watch's next version.
 
         Args:
             watch: the registered model's name.
             run: the run's key, by which `find` finds the version again.
-            folder: the version's folder (watchkeeper/version.py).
-            sha256: the manifest's digest.
+            folder: the version's folder in the lake, and
+            sha256: its manifest's digest, both as `write_version` gives them.
             parameters: of the run.
             metrics: final figures.
             history: figures per epoch: name, epoch, value.
@@ -114,11 +116,10 @@ class Registry:
             for start in range(1000, len(points), 1000):
                 chunk = [Metric(name, value, at, step) for name, step, value in points[start : start + 1000]]
                 self._client.log_batch(run_id, metrics=chunk)
-            self._client.log_artifacts(run_id, str(folder), "version")
             self._client.set_terminated(run_id)
             made = self._client.create_model_version(
                 watch,
-                source=f"{mlflow_run.info.artifact_uri}/version",
+                source=f"{IN_LAKE}{folder}",
                 run_id=run_id,
                 tags={**tags, "run": run, "sha256": sha256},
             )
@@ -131,10 +132,17 @@ class Registry:
         return max(found, key=lambda registered: registered.version, default=None)
 
     def settle(self, registered: Registered) -> None:
-        """Make the newest version challenger if no alias says what it is: whoever registered it was killed before."""
+        """Finish what a killed run began with the newest version: it is challenger unless an alias says what it is.
+
+        A run that was killed between two aliases may have left the champion as its own challenger.
+        """
         lines = self.versions(registered.watch)
-        if lines and lines[0].version == registered.version and not lines[0].aliases:
+        if not lines or lines[0].version != registered.version:
+            return
+        if not lines[0].aliases:
             self.set_alias(registered.watch, CHALLENGER, registered.version)
+        elif {CHAMPION, CHALLENGER} <= set(lines[0].aliases):
+            self.set_alias(registered.watch, CHALLENGER, None)
 
     def get(self, watch: str, version: int) -> Registered:
         """Return a version.
@@ -163,6 +171,7 @@ class Registry:
                     run=made.tags.get("run", ""),
                     snapshot=made.tags.get("snapshot", ""),
                     vus_pr=float(figure) if figure else None,
+                    source=made.source,
                 )
             )
         return sorted(lines, key=lambda line: -line.version)
@@ -180,13 +189,46 @@ class Registry:
             else:
                 self._client.set_registered_model_alias(watch, alias, str(version))
 
+    def forget(self, watch: str, version: int) -> None:
+        """Take a version out, with the run that it came of. Its number is not used again."""
+        run = next((made.run_id for made in self._versions(watch) if int(made.version) == version), None)
+        with _errors_told(f"delete version {version} of {watch}"):
+            self._client.delete_model_version(watch, str(version))
+        if run:
+            self.forget_run(run)
+
+    def forget_run(self, run: str) -> None:
+        """Take a run out."""
+        with _errors_told(f"delete the run {run}"):
+            self._client.delete_run(run)
+
+    def runs_without_version(self, watch: str) -> list[tuple[str, datetime]]:
+        """Return the runs that no version came of, with their begin: who registered them was killed, or is at work."""
+        experiment = self._client.get_experiment_by_name(watch)
+        if experiment is None:
+            return []
+        used = {made.run_id for made in self._versions(watch)}
+        found: list[tuple[str, datetime]] = []
+        token = None
+        while True:
+            with _errors_told(f"read the runs of {watch}"):
+                page = self._client.search_runs([experiment.experiment_id], page_token=token)
+            found += [
+                (run.info.run_id, datetime.fromtimestamp(run.info.start_time / 1000, UTC))
+                for run in page
+                if run.info.run_id not in used
+            ]
+            token = page.token
+            if not token:
+                return found
+
     def _experiment(self, watch: str) -> str:
         from mlflow.exceptions import MlflowException
 
         if known := self._client.get_experiment_by_name(watch):
             return str(known.experiment_id)
         try:
-            return str(self._client.create_experiment(watch, artifact_location=f"{self._artifacts}/{watch}"))
+            return str(self._client.create_experiment(watch, artifact_location=f"{IN_LAKE}mlflow/{watch}"))
         except MlflowException as error:
             if known := self._client.get_experiment_by_name(watch):  # another process was faster
                 return str(known.experiment_id)
@@ -232,13 +274,15 @@ def _registered(made: Any) -> Registered:
     )
 
 
-def folder_of(registered: Registered) -> Path:
-    """Return the local folder of a version.
+def folder_of(registered: Registered) -> str:
+    """Return a version's folder in the lake.
 
     Raises:
-        RegistryError: its artifacts are not on this machine.
+        RegistryError: the version was not registered by this release.
     """
-    parsed = urlparse(registered.source)
-    if parsed.scheme not in ("", "file"):
-        raise RegistryError(f"version {registered.version} lies at {registered.source}, wanted a file:// folder")
-    return Path(unquote(parsed.path))
+    if not registered.source.startswith(IN_LAKE):
+        raise RegistryError(
+            f"version {registered.version} of {registered.watch} lies at {registered.source}, wanted {IN_LAKE}…; "
+            f"retrain, or roll back to another version"
+        )
+    return registered.source.removeprefix(IN_LAKE)

@@ -6,10 +6,11 @@ errors, in the environment too: a misspelt setting that is silently ignored is f
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,7 +29,8 @@ class Settings(BaseSettings):
 
     Attributes:
         home: folder for everything that Watchkeeper keeps when nothing else is said.
-        lake: where data lives: `file:///…`; default `<home>/lake`.
+        lake: where data and versions live: `file:///folder` or `s3://bucket/prefix`; default `<home>/lake`. Endpoint
+            and credentials of an S3 store are AWS's own variables (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …).
         registry: MLflow's tracking and registry store: `sqlite:///…`; default `<home>/registry.db`.
         watches: folder of watch files.
         data: folder of labelled benchmark series that watches may name as `$WATCHKEEPER_DATA`.
@@ -36,6 +38,10 @@ class Settings(BaseSettings):
             Prefect when an API is configured (`PREFECT_API_URL`).
         device: where networks train: `cpu`, or `cuda` on a machine that has one.
         threads: CPU threads for training; one gives bit-equal versions on machines of any core count.
+        metrics: where flows leave figures for Prometheus: `file:///folder` of a node exporter's textfile collector, or
+            a Pushgateway's `http://host:9091`; by default nowhere.
+        notify: the Prefect notification block that tells people of failed flows, as `slack-webhook/ops`
+            (watchkeeper/notify.py).
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
@@ -48,6 +54,22 @@ class Settings(BaseSettings):
     engine: Literal["auto", "direct", "prefect"] = "auto"
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(default=1, ge=1)
+    metrics: str = ""
+    notify: str = ""
+
+    @field_validator("metrics")
+    @classmethod
+    def _place(cls, metrics: str) -> str:
+        if metrics and not re.fullmatch(r"file:///.+|https?://[^/@]+(/.*)?", metrics):
+            raise ValueError("wanted file:///folder or a Pushgateway's http://host:9091")
+        return metrics
+
+    @field_validator("notify")
+    @classmethod
+    def _block(cls, notify: str) -> str:
+        if notify and not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", notify):
+            raise ValueError("wanted the type and the name of a notification block, as slack-webhook/ops")
+        return notify
 
     @property
     def lake_uri(self) -> str:
@@ -120,5 +142,6 @@ def first_problem(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "file"
     if problem["type"] == "extra_forbidden":
         return f"unknown key {where}"
-    found = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
-    return f"{where}: {problem['msg']}{found}"
+    shown = re.sub(r"//[^/@\s]*@", "//…@", repr(problem["input"]))  # a URI may hold a password
+    found = "" if problem["type"] == "missing" else f", found {shown}"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}"

@@ -1,16 +1,15 @@
 """A version of a model: a folder of a JSON manifest, safetensors weights and a reference sample. No pickle anywhere.
 
-The manifest holds the checksum of each other file, and the registry holds the manifest's. A folder is read only if
-every checksum fits and nothing unknown lies in it. Neither writing nor reading needs MLflow.
+The folder lies in the lake, `versions/<watch>/<run>-<digest>/`, and is named from the lake's root, so that lake and
+registry can be moved. The manifest holds the checksum of each other file, and the registry holds the manifest's. A
+folder is read only if every checksum fits and nothing unknown lies in it. Neither writing nor reading needs MLflow.
 """
 
 import io
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
-from watchkeeper.errors import VersionRefusedError
-from watchkeeper.lake import digest, parquet_bytes
+from watchkeeper.errors import ObjectNotFoundError, VersionRefusedError
+from watchkeeper.lake import Lake, digest, parquet_bytes
 from watchkeeper.records import Record
 from watchkeeper.settings import first_problem
 
@@ -71,84 +70,92 @@ class Version:
     reference: pa.Table
 
 
-def write_version(folder: Path, manifest: Manifest, arrays: Arrays, reference: pa.Table) -> str:
-    """Write a version's folder, manifest last, and return the manifest's SHA-256.
+def write_version(lake: Lake, manifest: Manifest, arrays: Arrays, reference: pa.Table) -> tuple[str, str]:
+    """Write a version's folder, and return it with the manifest's SHA-256.
+
+    Equal input gives the same folder with the same bytes, whatever lay there before: a damaged one is mended. The
+    manifest comes last: without it there is no version.
 
     Args:
-        folder: where to; emptied first.
+        lake: where to.
         manifest: without `files`.
         arrays: the detector's arrays by name.
         reference: rows that drift checks compare with: timestamp, series, score and channels.
     """
     from safetensors.numpy import save
 
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
     contents = {
         WEIGHTS: save({name: np.ascontiguousarray(array) for name, array in arrays.items()}),
         REFERENCE: parquet_bytes(reference),
     }
-    for name, data in contents.items():
-        (folder / name).write_bytes(data)
     complete = manifest.model_copy(update={"files": {name: digest(data) for name, data in contents.items()}})
     text = json.dumps(complete.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False).encode()
-    (folder / MANIFEST).write_bytes(text)
-    return digest(text)
+    sha256 = digest(text)
+    folder = f"versions/{manifest.watch}/{manifest.run}-{sha256[:12]}"
+    for key in lake.list(folder):
+        if key.removeprefix(f"{folder}/") not in {*contents, MANIFEST}:
+            lake.delete(key)  # foreign: the version would be refused for it
+    for name, data in contents.items():
+        lake.put(f"{folder}/{name}", data)
+    lake.put(f"{folder}/{MANIFEST}", text)
+    return folder, sha256
 
 
-def read_version(folder: Path, sha256: str) -> Version:
+def read_version(lake: Lake, folder: str, sha256: str) -> Version:
     """Read a version's folder, or refuse it.
 
     Args:
-        folder: the version's folder.
+        lake: where it lies.
+        folder: the version's folder in the lake.
         sha256: the manifest's digest as the registry knows it.
 
     Raises:
         VersionRefusedError: a file is missing, unknown or changed, or the format is not known.
+        LakeError: the lake cannot be read, which says nothing about the version.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    text = _read(folder / MANIFEST)
+    where = lake.uri_of(folder)
+    text = _read(lake, f"{folder}/{MANIFEST}")
     if digest(text) != sha256:
         raise VersionRefusedError(
-            f"{folder / MANIFEST} is not the registered one: SHA-256 {digest(text)[:12]}…, registered {sha256[:12]}…; "
+            f"{where}/{MANIFEST} is not the registered one: SHA-256 {digest(text)[:12]}…, registered {sha256[:12]}…; "
             f"restore the folder from a backup or roll back to another version"
         )
     try:
         about = json.loads(text)
         # Before the other fields: another format may have others.
         if isinstance(about, dict) and (found := about.get("format")) != FORMAT:
-            raise VersionRefusedError(f"{folder}: format {found} is not known, wanted {FORMAT}; update Watchkeeper")
+            raise VersionRefusedError(f"{where}: format {found} is not known, wanted {FORMAT}; update Watchkeeper")
         manifest = Manifest.model_validate(about)
     except ValueError as error:
         why = first_problem(error) if isinstance(error, ValidationError) else str(error)
-        raise VersionRefusedError(f"{folder / MANIFEST} cannot be understood: {why}") from error
-    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+        raise VersionRefusedError(f"{where}/{MANIFEST} cannot be understood: {why}") from error
+    present = {key.removeprefix(f"{folder}/") for key in lake.list(folder)} - {MANIFEST}
     if unknown := sorted(present - set(manifest.files)):
-        raise VersionRefusedError(f"{folder} holds files that its manifest does not name: {', '.join(unknown)}")
-    contents = {name: _read(folder / name) for name in (WEIGHTS, REFERENCE)}
+        raise VersionRefusedError(f"{where} holds files that its manifest does not name: {', '.join(unknown)}")
+    contents = {name: _read(lake, f"{folder}/{name}") for name in (WEIGHTS, REFERENCE)}
     for name, data in contents.items():
         if digest(data) != manifest.files.get(name):
             raise VersionRefusedError(
-                f"{folder / name} has changed since it was written: its SHA-256 differs from the manifest's; "
+                f"{where}/{name} has changed since it was written: its SHA-256 differs from the manifest's; "
                 f"restore the folder from a backup or roll back to another version"
             )
     try:
         arrays = load(contents[WEIGHTS])
     except SafetensorError as error:
-        raise VersionRefusedError(f"{folder / WEIGHTS} is no safetensors file: {error}") from error
+        raise VersionRefusedError(f"{where}/{WEIGHTS} is no safetensors file: {error}") from error
     try:
         # One thread: Arrow's own may let go of Python's bytes while the interpreter ends, which aborts the process.
         reference = pq.ParquetFile(io.BytesIO(contents[REFERENCE])).read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
-        raise VersionRefusedError(f"{folder / REFERENCE} is no Parquet file: {error}") from error
+        raise VersionRefusedError(f"{where}/{REFERENCE} is no Parquet file: {error}") from error
     return Version(manifest, arrays, reference)
 
 
-def _read(path: Path) -> bytes:
+def _read(lake: Lake, key: str) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise VersionRefusedError(f"cannot read {path}: {error.strerror}") from error
+        return lake.get(key)
+    except ObjectNotFoundError as error:
+        raise VersionRefusedError(str(error)) from error

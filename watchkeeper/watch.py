@@ -17,7 +17,7 @@ from watchkeeper.settings import first_problem
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a watch, a series or a channel-free path part may be called: it becomes part of paths in the lake."""
 
-MemberName = Literal["norm", "pca", "ridge", "vae", "lstm", "iforest"]
+MemberName = Literal["norm", "pca", "ridge", "vae", "lstm", "quiet", "iforest"]
 """The base members that there are (models/members.py)."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -128,13 +128,32 @@ class GateRule(Table):
     alarm_slack: float = Field(default=1.5, ge=1, description="alarms per day, as a multiple of the budget")
 
 
+class ProbationRule(Table):
+    """How a new champion is watched after its promotion, and what makes it go back by itself."""
+
+    days: float = Field(default=2.0, ge=0, description="of new rows that it is watched on; 0: no probation")
+    alarm_slack: float = Field(default=2.0, ge=1, description="alarms per day, as a multiple of the budget")
+    alarm_share: Share = 0.25
+    score_slack: float = Field(default=2.0, ge=1, description="move of the score, as a multiple of its limit")
+
+
+class KeepRule(Table):
+    """What `watchkeeper gc` leaves (docs/operations.md); champion, challenger and previous stay in any case."""
+
+    versions: int = Field(default=10, ge=1, description="the newest so many stay, with what they were made from")
+    grace_hours: float = Field(default=24.0, ge=0, description="nothing younger goes; longer than a retrain")
+    scores_days: float | None = Field(default=None, gt=0, description="days of scores; None: all")
+    reports_days: float | None = Field(default=None, gt=0, description="days of reports; None: all")
+
+
 class Schedule(Table):
-    """Cron expressions in UTC; prefect.yaml carries them."""
+    """Cron expressions in UTC; `watchkeeper deploy` puts them on a server."""
 
     ingest: str = "*/15 * * * *"
     retrain: str = "0 2 * * *"
     score: str = "*/15 * * * *"
     check_drift: str = "30 * * * *"
+    collect: str = "5 5 * * *"
 
 
 class Watch(Table):
@@ -145,7 +164,7 @@ class Watch(Table):
     channels: tuple[str, ...] = ()
     window: int = Field(default=50, ge=2, le=10_000)
     stride: int = Field(default=1, ge=1)
-    members: tuple[MemberName, ...] = ("norm", "pca", "ridge", "vae")
+    members: tuple[MemberName, ...] = ("norm", "pca", "ridge", "vae", "lstm", "quiet")
     seed: int = Field(default=0, ge=0)
     split: SplitRule = SplitRule()
     labels: LabelRule = LabelRule()
@@ -153,7 +172,14 @@ class Watch(Table):
     agent: AgentRule = AgentRule()
     drift: DriftRule = DriftRule()
     gate: GateRule = GateRule()
+    probation: ProbationRule = ProbationRule()
+    keep: KeepRule = KeepRule()
     schedule: Schedule = Schedule()
+
+
+def watch_names(folder: Path) -> list[str]:
+    """Return the names of the watch files of a folder, sorted."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
 
 
 def load_watch(name: str, folder: Path, data: Path | None = None) -> Watch:
@@ -167,7 +193,7 @@ def load_watch(name: str, folder: Path, data: Path | None = None) -> Watch:
     Raises:
         WatchError: there is no such watch, or its file is not valid.
     """
-    known = sorted(path.stem for path in folder.glob("*.toml"))
+    known = watch_names(folder)
     if name not in known:
         if not known:
             raise WatchError(f"watch {name}: no watch files in {folder.absolute()}; run from the project's folder")

@@ -15,6 +15,7 @@ from models.scaler import Scaler
 from serving.live import LiveScorer
 from watchkeeper.clock import to_datetime
 from watchkeeper.errors import DataError, VersionRefusedError
+from watchkeeper.lake import Lake
 from watchkeeper.version import WEIGHTS, Manifest, write_version
 
 CHANNELS = ("level", "flow", "speed")
@@ -40,14 +41,14 @@ def detector() -> Detector:
 
 
 @pytest.fixture(scope="module")
-def folder(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    place = tmp_path_factory.mktemp("version") / "v1"
+def folder(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, str, str]:
+    lake = Lake(tmp_path_factory.mktemp("lake").as_uri())
     manifest = Manifest(
         format=1, watch="w", run="r", snapshot="s", channels=CHANNELS, series=("a",), interval_s=60.0,
         held_out_from=datetime(2026, 1, 1, tzinfo=UTC), window=20, code="c", seed=0, labels={},
         detector=detector.config(), evaluation={},
     )  # fmt: skip
-    return place, write_version(place, manifest, detector.arrays(), pa.table({"score": [0.0]}))
+    return lake, *write_version(lake, manifest, detector.arrays(), pa.table({"score": [0.0]}))
 
 
 def _new_rows() -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +58,7 @@ def _new_rows() -> tuple[np.ndarray, np.ndarray]:
     return values, (3000 + np.arange(300, dtype=np.int64)) * MINUTE_US
 
 
-def test_reading_by_reading_says_what_the_whole_does(detector: Detector, folder: tuple[Path, str]) -> None:
+def test_reading_by_reading_says_what_the_whole_does(detector: Detector, folder: tuple[Lake, str, str]) -> None:
     """Readings scored one at a time get the score, threshold and alarm of a single batch."""
     values, times = _new_rows()
     whole, _ = detector.score("a", values, times)
@@ -68,7 +69,7 @@ def test_reading_by_reading_says_what_the_whole_does(detector: Detector, folder:
     assert [answer.alarm for answer in answers] == whole.alarm.tolist()
 
 
-def test_an_alarm_names_the_channel_that_made_it(folder: tuple[Path, str]) -> None:
+def test_an_alarm_names_the_channel_that_made_it(folder: tuple[Lake, str, str]) -> None:
     """The channel that was disturbed stands first in the alarm, and quiet readings name none."""
     values, times = _new_rows()
     answers = LiveScorer(*folder).score("a", [to_datetime(t) for t in times], values)
@@ -79,34 +80,33 @@ def test_an_alarm_names_the_channel_that_made_it(folder: tuple[Path, str]) -> No
 
 
 @pytest.mark.parametrize(("series", "width"), [("b", 3), ("a", 2)])
-def test_what_the_version_does_not_know_is_refused(folder: tuple[Path, str], series: str, width: int) -> None:
+def test_what_the_version_does_not_know_is_refused(folder: tuple[Lake, str, str], series: str, width: int) -> None:
     """Another series or another number of channels is bad input."""
     with pytest.raises(DataError):
         LiveScorer(*folder).score(series, [to_datetime(0)], np.zeros((1, width), np.float32))
 
 
-def test_a_changed_folder_is_refused(folder: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_changed_folder_is_refused(folder: tuple[Lake, str, str], tmp_path: Path) -> None:
     """One byte more in the weights and the version is not served."""
-    place, sha256 = folder
-    copy = tmp_path / "v1"
-    copy.mkdir()
-    for file in place.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes() + (b" " if file.name == WEIGHTS else b""))
+    lake, place, sha256 = folder
+    copy = Lake(tmp_path.as_uri())
+    for key in lake.list(place):
+        copy.put(key, lake.get(key) + (b" " if key.endswith(WEIGHTS) else b""))
     with pytest.raises(VersionRefusedError, match=WEIGHTS):
-        LiveScorer(copy, sha256)
+        LiveScorer(copy, place, sha256)
 
 
-def test_serving_needs_neither_mlflow_nor_prefect(folder: tuple[Path, str]) -> None:
+def test_serving_needs_neither_mlflow_nor_prefect(folder: tuple[Lake, str, str]) -> None:
     """A version is loaded and scores in a process where MLflow, Prefect and Evidently cannot be imported."""
-    place, sha256 = folder
+    lake, place, sha256 = folder
     script = (
         "import sys\n"
         "for name in ('mlflow', 'prefect', 'evidently'): sys.modules[name] = None\n"
         "import numpy as np\n"
-        "from pathlib import Path\n"
         "from serving.live import LiveScorer\n"
+        "from watchkeeper.lake import Lake\n"
         "from watchkeeper.clock import to_datetime\n"
-        f"live = LiveScorer(Path({str(place)!r}), {sha256!r})\n"
+        f"live = LiveScorer(Lake({lake.uri!r}), {place!r}, {sha256!r})\n"
         "print(live.score('a', [to_datetime(0)], np.zeros((1, 3), np.float32))[0].score)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

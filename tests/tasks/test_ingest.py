@@ -306,3 +306,30 @@ def test_a_clock_that_jumps_ahead_does_not_stop_the_series(lake: Lake, source: A
     source.write("pump.next", source.table(2 * DAY, first=DAY))
     assert first.quarantined == {"timestamp is in the future": 1}
     assert ingest(lake.uri, source.watch()).new_rows == DAY
+
+
+def test_an_ingest_of_new_rows_reads_no_old_ones(lake: Lake, source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the stored rows, those from the batch's first row on are looked at: what it costs does not grow with years."""
+    source.write("pump.1", source.table(1000))
+    ingest(lake.uri, source.watch())
+    read = []
+    whole = Lake.get_table
+    monkeypatch.setattr(Lake, "get_table", lambda lake, key, columns: read.append(key) or whole(lake, key, columns))
+    source.write("pump.2", source.table(1100, 990))  # ten rows are known, ninety follow in a file of their own
+    done = ingest(lake.uri, source.watch())
+    assert (done.new_rows, done.rows) == (100, 1100)
+    assert len(read) == 1
+    snapshot = require_snapshot(lake, "unit")
+    assert read_rows(lake, snapshot, "pump", snapshot.channels).timestamps.size == 1100
+
+
+def test_batches_that_go_back_in_time_are_compared_with_all_that_is_stored(lake: Lake, source) -> None:
+    """A later file of an ingest may begin before an earlier one: known rows are known, late ones are late."""
+    source.write("pump.1", source.table(600, 100))
+    ingest(lake.uri, source.watch())
+    source.write("pump.2", source.table(700, 550))
+    source.write("pump.3", source.table(300))
+    done = ingest(lake.uri, source.watch())
+    assert done.new_rows == 100
+    assert sum(done.quarantined.values()) == 100
+    assert done.rows == 600

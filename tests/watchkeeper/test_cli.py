@@ -5,6 +5,7 @@ One long file: nearly every test sits at the same desk, a home with champions th
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -70,7 +71,7 @@ class Desk:
 
     @property
     def registry(self) -> Registry:
-        return Registry(f"sqlite:///{self.home / 'registry.db'}", (self.home / "lake/mlflow").as_uri())
+        return Registry(f"sqlite:///{self.home / 'registry.db'}")
 
     def write_watch(self, name: str, text: str) -> None:
         (self.folder / "watches" / f"{name}.toml").write_text(text)
@@ -78,7 +79,7 @@ class Desk:
     def state(self) -> dict[str, object]:
         """What bad input must leave as it is: snapshots, versions with their aliases, and the audit."""
         lake = Lake((self.home / "lake").as_uri())
-        found: dict[str, object] = {name: lake.list(name) for name in ("snapshots", "audit", "scores", "mlflow")}
+        found: dict[str, object] = {name: lake.list(name) for name in ("snapshots", "audit", "scores", "versions")}
         if (self.home / "registry.db").exists():
             found |= {watch: self.registry.versions(watch) for watch in ("pumps", "tiny", "other")}
         return found
@@ -501,8 +502,8 @@ def test_a_bad_file_is_refused_and_the_others_come_in(kind: str, watched: Desk, 
     after = watched.state()
     lake = Lake((watched.home / "lake").as_uri())
     assert Snapshot(**lake.get_json(lake.list("snapshots/pumps")[-1])).series == ("pump", "valve")
-    assert {name: after[name] for name in ("pumps", "audit", "mlflow")} == {
-        name: before[name] for name in ("pumps", "audit", "mlflow")
+    assert {name: after[name] for name in ("pumps", "audit", "versions")} == {
+        name: before[name] for name in ("pumps", "audit", "versions")
     }
 
 
@@ -540,6 +541,10 @@ def test_a_short_series_beside_a_long_one_is_left_out(watched: Desk, cli) -> Non
 # What it does not trust
 
 
+def version_folder(desk: Desk, watch: str, number: int) -> Path:
+    return desk.home / "lake" / folder_of(desk.registry.get(watch, number))
+
+
 def change_weights(folder: Path) -> None:
     path = folder / "detector.safetensors"
     data = bytearray(path.read_bytes())
@@ -568,7 +573,7 @@ TAMPERING = {
 def test_a_tampered_champion_is_refused(kind: str, watched: Desk, cli) -> None:
     """A champion whose folder was changed scores nothing and checks nothing: status 1, one line."""
     change, said = TAMPERING[kind]
-    change(folder_of(watched.registry.get("pumps", 1)))
+    change(version_folder(watched, "pumps", 1))
     before = watched.state()
     for command in ("score", "check-drift"):
         assert_refused(cli(command, "-w", "pumps"), said, status=1)
@@ -577,7 +582,7 @@ def test_a_tampered_champion_is_refused(kind: str, watched: Desk, cli) -> None:
 
 def test_a_retrain_replaces_a_champion_that_cannot_be_read(watched: Desk, cli) -> None:
     """The same rows make a second version, which serves, and the audit says why it had no champion to beat."""
-    change_weights(folder_of(watched.registry.get("pumps", 1)))
+    change_weights(version_folder(watched, "pumps", 1))
     done = cli("retrain", "-w", "pumps")
     assert done.status == 0
     champion = watched.registry.alias("pumps", "champion")
@@ -590,27 +595,30 @@ def test_a_retrain_replaces_a_champion_that_cannot_be_read(watched: Desk, cli) -
 
 def test_a_rollback_to_a_tampered_version_is_refused(watched: Desk, cli) -> None:
     """A version whose folder was changed cannot become champion again; the champion stays."""
-    registry = watched.registry
-    first = registry.get("pumps", 1)
+    first = version_folder(watched, "pumps", 1)
+    second = first.with_name("second")
+    shutil.copytree(first, second)
     register = {"parameters": {}, "metrics": {}, "history": (), "tags": {}}
-    second = registry.register("pumps", "second", folder_of(first), first.sha256, **register)
-    change_weights(folder_of(second))
+    sha256 = watched.registry.get("pumps", 1).sha256
+    watched.registry.register("pumps", "second", "versions/pumps/second", sha256, **register)
+    change_weights(second)
     before = watched.state()
     assert_refused(cli("rollback", "-w", "pumps", "--to", "2"), "detector.safetensors has changed", status=1)
     assert watched.state() == before
 
 
-def test_a_version_that_cannot_be_built_is_refused(watched: Desk, cli, tmp_path: Path) -> None:
+def test_a_version_that_cannot_be_built_is_refused(watched: Desk, cli) -> None:
     """Weights that do not fit the network, as another release may have left them, are one line and status 1."""
     registry = watched.registry
     first = registry.get("tiny", 1)
-    version = read_version(folder_of(first), first.sha256)
+    lake = Lake((watched.home / "lake").as_uri())
+    version = read_version(lake, folder_of(first), first.sha256)
     name = max(version.arrays, key=lambda name: name.startswith("members/vae") * version.arrays[name].ndim)
     misfit = {**version.arrays, name: version.arrays[name][1:]}
     manifest = version.manifest.model_copy(update={"files": {}})
-    sha256 = write_version(tmp_path / "version", manifest, misfit, version.reference)
+    written = write_version(lake, manifest, misfit, version.reference)
     register = {"parameters": {}, "metrics": {}, "history": (), "tags": {}}
-    registry.register("tiny", "misfit", tmp_path / "version", sha256, **register)
+    registry.register("tiny", "misfit", *written, **register)
     before = watched.state()
     ended = cli("rollback", "-w", "tiny", "--to", "2")
     assert_refused(ended, "holds a detector that this release cannot build", status=1)

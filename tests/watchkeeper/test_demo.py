@@ -31,7 +31,7 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     home = tmp_path / ".watchkeeper/demo"
     lake = Lake((home / "lake").as_uri())
-    registry = Registry(f"sqlite:///{home / 'registry.db'}", lake.uri_of("mlflow"))
+    registry = Registry(f"sqlite:///{home / 'registry.db'}")
 
     assert [line.version for line in registry.versions("plant")] == [2, 1]
     assert registry.alias("plant", "champion").version == 1

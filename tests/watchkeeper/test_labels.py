@@ -13,6 +13,7 @@ from watchkeeper.labels import (
     RANK,
     Origin,
     asked_for,
+    counted,
     events_of,
     label_samples,
     read_labels,
@@ -156,3 +157,25 @@ def test_a_word_taken_back_and_given_again_is_heard(lake: Lake) -> None:
     words = [(1, EARLY), (0, LATE), (1, LATE + timedelta(microseconds=1))]
     keys = [write_labels(lake, "w", [("a", 120, 150, word)], "ann", "human", when) for word, when in words]
     assert labelled(lake, *keys)[2:5] == [1, 1, 1]
+
+
+def test_answers_count_with_their_questions(lake: Lake) -> None:
+    """A batch that answers a run's questions counts once they lie in the queue; every other batch counts at once."""
+    own = write_labels(lake, "w", [("a", 100, 120, 1)], "ann", "human", EARLY)
+    answers = write_labels(lake, "w", [("a", 120, 150, 1)], "oracle", "answered", EARLY, "run1")
+    others = write_labels(lake, "w", [("a", 150, 160, 0)], "ann", "human", EARLY, "batch1")
+    keys = lake.list("labels/watch=w")
+    assert set(keys) == {own, answers, others}
+    assert counted(keys, []) == (own,)
+    assert set(counted(keys, ["queue/w/run1.json"])) == {own, answers}
+    assert set(counted(keys, ["queue/w/run1.json", "queue/w/people/batch1.json"])) == set(keys)
+    assert counted(keys, ["queue/w/run.json", "queue/w/run11.json"]) == (own,)
+
+
+def test_a_run_that_answers_again_writes_nothing_new(lake: Lake) -> None:
+    """Started again after a kill, a run finds its batch and leaves it."""
+    first = write_labels(lake, "w", [("a", 120, 150, 1)], "oracle", "answered", EARLY, "run1")
+    content = lake.get(first)
+    assert write_labels(lake, "w", [("a", 120, 150, 1)], "oracle", "answered", LATE, "run1") == first
+    assert lake.get(first) == content
+    assert lake.list("labels/watch=w") == [first]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from watchkeeper.errors import LakeError, SettingsError
+from watchkeeper.errors import LakeError, ObjectNotFoundError, SettingsError
 from watchkeeper.lake import UNPUBLISHED, Lake, digest, digest_of, parquet_bytes
 
 IN_ONE_LAKE = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -95,6 +95,35 @@ def test_a_key_that_leaves_the_lake_is_refused(lake: Lake, key: str) -> None:
     for call in (lake.get, lake.exists, lake.list, lambda name: lake.put(name, b"")):
         with pytest.raises(LakeError, match="leaves the lake"):
             call(key)
+
+
+def test_an_entry_that_goes_while_it_is_listed_is_left_out(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing is no lock: collection may delete, and a writer may publish, what has just been seen."""
+    for key in ("a", "b", "c"):
+        lake.put(key, b"1")
+    whole = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        found = whole(path)
+        if path.name == "b":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert lake.list("") == ["a", "c"]
+
+
+def test_what_may_not_be_read_is_not_taken_for_missing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails is no missing object: a version must not be given up for it."""
+
+    def fail(_: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    lake.put("a", b"1")
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(LakeError, match=r"cannot read .*Input/output error; check the disk") as caught:
+        lake.get("a")
+    assert not isinstance(caught.value, ObjectNotFoundError)
 
 
 def test_dots_inside_a_name_are_no_way_out(lake: Lake) -> None:
@@ -203,9 +232,9 @@ def test_paths_that_look_like_partitions_add_no_columns(lake: Lake) -> None:
     assert lake.get_table(key).schema == table.schema
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/prefix", "file://host/folder", "folder", "/folder", "file:folder", ""])
+@pytest.mark.parametrize("uri", ["gs://bucket/prefix", "file://host/folder", "folder", "/folder", "file:folder", ""])
 def test_other_uris_are_refused(uri: str) -> None:
-    """Only a local folder is a lake here."""
+    """A lake is a folder of this machine or a bucket; what a bucket's URI may be is for test_s3.py."""
     with pytest.raises(SettingsError, match="wanted file:///absolute/folder"):
         Lake(uri)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from watchkeeper.errors import VersionRefusedError
-from watchkeeper.lake import digest
+from watchkeeper.lake import Lake, digest
 from watchkeeper.version import FORMAT, MANIFEST, REFERENCE, WEIGHTS, Manifest, read_version, write_version
 
 REPOSITORY = Path(__file__).parents[2]
@@ -47,18 +47,30 @@ def manifest(**changes: object) -> Manifest:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "version"
+def written(lake: Lake) -> tuple[str, str]:
+    return write_version(lake, manifest(), ARRAYS, REFERENCE_TABLE)
 
 
 @pytest.fixture
-def sha256(folder: Path) -> str:
-    return write_version(folder, manifest(), ARRAYS, REFERENCE_TABLE)
+def place(written: tuple[str, str]) -> str:
+    """The version's folder in the lake."""
+    return written[0]
 
 
-def test_a_version_reads_as_it_was_written(folder: Path, sha256: str) -> None:
+@pytest.fixture
+def sha256(written: tuple[str, str]) -> str:
+    return written[1]
+
+
+@pytest.fixture
+def folder(lake: Lake, place: str) -> Path:
+    """The same folder on the disk, to do harm in."""
+    return lake.path(place)
+
+
+def test_a_version_reads_as_it_was_written(lake: Lake, place: str, sha256: str) -> None:
     """Manifest, arrays to the last bit, and reference."""
-    version = read_version(folder, sha256)
+    version = read_version(lake, place, sha256)
     assert version.manifest.model_copy(update={"files": {}}) == manifest()
     assert version.arrays.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
@@ -67,61 +79,80 @@ def test_a_version_reads_as_it_was_written(folder: Path, sha256: str) -> None:
         assert version.arrays[name].tobytes() == array.tobytes()
     assert version.reference.schema == REFERENCE_TABLE.schema
     assert version.reference["a"].to_numpy().tobytes() == REFERENCE_TABLE["a"].to_numpy().tobytes()
-    assert sorted(path.name for path in folder.iterdir()) == sorted([MANIFEST, WEIGHTS, REFERENCE])
+    assert lake.list("") == sorted(f"{place}/{name}" for name in (MANIFEST, WEIGHTS, REFERENCE))
+    assert place == f"versions/w/{'r' * 32}-{sha256[:12]}"
 
 
-def test_equal_input_gives_equal_folders(folder: Path, sha256: str, tmp_path: Path) -> None:
-    """Bit for bit, whatever the order of the arrays, and whatever lay in the folder before."""
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "old").write_bytes(b"old")
+def test_equal_input_gives_equal_folders(lake: Lake, place: str, sha256: str, tmp_path: Path) -> None:
+    """Bit for bit, whatever the order of the arrays; other input gets a folder of its own."""
+    other = Lake((tmp_path / "other").as_uri())
     backwards = dict(reversed(ARRAYS.items()))
-    assert write_version(other, manifest(), backwards, REFERENCE_TABLE) == sha256
-    assert {p.name: p.read_bytes() for p in other.iterdir()} == {p.name: p.read_bytes() for p in folder.iterdir()}
-    assert write_version(other, manifest(seed=4), ARRAYS, REFERENCE_TABLE) != sha256
+    assert write_version(other, manifest(), backwards, REFERENCE_TABLE) == (place, sha256)
+    assert {key: other.get(key) for key in other.list("")} == {key: lake.get(key) for key in lake.list("")}
+    seeded, digested = write_version(lake, manifest(seed=4), ARRAYS, REFERENCE_TABLE)
+    assert (seeded, digested) != (place, sha256)
+    assert read_version(lake, seeded, digested).manifest.seed == 4
+    assert read_version(lake, place, sha256).manifest.seed == 3
+
+
+def test_writing_it_again_mends_a_damaged_folder(lake: Lake, place: str, sha256: str) -> None:
+    """Changed, missing and foreign files are all put right, in a folder as in a bucket."""
+    whole = {key: lake.get(key) for key in lake.list("")}
+    lake.put(f"{place}/{WEIGHTS}", b"changed")
+    lake.delete(f"{place}/{REFERENCE}")
+    lake.put(f"{place}/weights.pkl", b"foreign")
+    lake.put(f"{place}/deep/weights.pkl", b"foreign")
+    assert write_version(lake, manifest(), ARRAYS, REFERENCE_TABLE) == (place, sha256)
+    assert {key: lake.get(key) for key in lake.list("")} == whole
+
+
+def test_the_manifest_comes_last(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the others, so a writer that is killed leaves no version that could be half read."""
+    written = []
+    monkeypatch.setattr(Lake, "put", lambda _, key, __: written.append(key.rpartition("/")[2]))
+    write_version(lake, manifest(), ARRAYS, REFERENCE_TABLE)
+    assert written[-1] == MANIFEST
+    assert sorted(written) == sorted([MANIFEST, WEIGHTS, REFERENCE])
 
 
 @pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, REFERENCE])
 @pytest.mark.parametrize("where", [0, 0.5, 1])
-def test_one_changed_bit_is_refused(folder: Path, sha256: str, name: str, where: float) -> None:
+def test_one_changed_bit_is_refused(lake: Lake, place: str, folder: Path, sha256: str, name: str, where: float) -> None:
     """At the beginning, in the middle and at the end of each file; the message names the file and the way out."""
     data = bytearray((folder / name).read_bytes())
     data[int(where * (len(data) - 1))] ^= 1
     (folder / name).write_bytes(data)
     with pytest.raises(VersionRefusedError, match=rf"{name} .*SHA-256.*roll back to another version"):
-        read_version(folder, sha256)
+        read_version(lake, place, sha256)
 
 
 @pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, REFERENCE])
-def test_a_missing_file_is_refused(folder: Path, sha256: str, name: str) -> None:
+def test_a_missing_file_is_refused(lake: Lake, place: str, folder: Path, sha256: str, name: str) -> None:
     """The message names it."""
     (folder / name).unlink()
     with pytest.raises(VersionRefusedError, match=rf"cannot read .*{name}: No such file"):
-        read_version(folder, sha256)
+        read_version(lake, place, sha256)
 
 
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(lake: Lake) -> None:
     """So is a version of which nothing is there."""
     with pytest.raises(VersionRefusedError, match=r"cannot read .*nowhere"):
-        read_version(tmp_path / "nowhere", "0" * 64)
+        read_version(lake, "nowhere", "0" * 64)
 
 
-@pytest.mark.parametrize("name", ["weights.pkl", ".hidden", "folder"])
-def test_an_extra_file_is_refused(folder: Path, sha256: str, name: str) -> None:
+@pytest.mark.parametrize("name", ["weights.pkl", ".hidden", "folder/inside"])
+def test_an_extra_file_is_refused(lake: Lake, place: str, sha256: str, name: str) -> None:
     """Nothing that the manifest does not name may lie in the folder."""
-    if name == "folder":
-        (folder / name).mkdir()
-    else:
-        (folder / name).write_bytes(b"1")
+    lake.put(f"{place}/{name}", b"1")
     with pytest.raises(VersionRefusedError, match=f"files that its manifest does not name: {name}"):
-        read_version(folder, sha256)
+        read_version(lake, place, sha256)
 
 
-def test_the_wrong_digest_is_refused(folder: Path, sha256: str) -> None:
+def test_the_wrong_digest_is_refused(lake: Lake, place: str, sha256: str) -> None:
     """A whole folder put in the place of another one is found out."""
     wrong = digest(b"another")
     with pytest.raises(VersionRefusedError, match=f"SHA-256 {sha256[:12]}…, registered {wrong[:12]}…"):
-        read_version(folder, wrong)
+        read_version(lake, place, wrong)
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, object]], object]) -> str:
@@ -131,51 +162,46 @@ def rewrite(folder: Path, change: Callable[[dict[str, object]], object]) -> str:
     return digest(text)
 
 
-@pytest.mark.usefixtures("sha256")
 @pytest.mark.parametrize("extra", [{}, {"what_is_new": 1}])
-def test_an_unknown_format_is_refused(folder: Path, extra: dict[str, int]) -> None:
+def test_an_unknown_format_is_refused(lake: Lake, place: str, folder: Path, extra: dict[str, int]) -> None:
     """A later format may have other fields; the message is about the format all the same."""
     known = rewrite(folder, lambda old: {**old, "format": FORMAT + 1, **extra})
     with pytest.raises(VersionRefusedError, match=rf"format {FORMAT + 1} is not known, wanted {FORMAT}; update"):
-        read_version(folder, known)
+        read_version(lake, place, known)
 
 
-@pytest.mark.usefixtures("sha256")
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[1, 2]", b"3", b"null"])
-def test_a_manifest_that_is_no_manifest_is_refused(folder: Path, text: bytes) -> None:
+def test_a_manifest_that_is_no_manifest_is_refused(lake: Lake, place: str, folder: Path, text: bytes) -> None:
     """Neither broken JSON nor another JSON value gives a traceback."""
     (folder / MANIFEST).write_bytes(text)
     with pytest.raises(VersionRefusedError, match=r"manifest\.json cannot be understood"):
-        read_version(folder, digest(text))
+        read_version(lake, place, digest(text))
 
 
-@pytest.mark.usefixtures("sha256")
-def test_a_manifest_with_unknown_or_missing_fields_is_refused(folder: Path) -> None:
+def test_a_manifest_with_unknown_or_missing_fields_is_refused(lake: Lake, place: str, folder: Path) -> None:
     """The message names the field."""
     known = rewrite(folder, lambda old: {**old, "extra": 1})
     with pytest.raises(VersionRefusedError, match="unknown key extra"):
-        read_version(folder, known)
+        read_version(lake, place, known)
     known = rewrite(folder, lambda old: {name: value for name, value in old.items() if name not in ("extra", "seed")})
     with pytest.raises(VersionRefusedError, match="seed: Field required"):
-        read_version(folder, known)
+        read_version(lake, place, known)
 
 
-@pytest.mark.usefixtures("sha256")
-def test_weights_that_are_no_safetensors_are_refused(folder: Path) -> None:
+def test_weights_that_are_no_safetensors_are_refused(lake: Lake, place: str, folder: Path) -> None:
     """Even if every checksum fits."""
     (folder / WEIGHTS).write_bytes(b"\x80\x04K\x01.")
     known = rewrite(folder, lambda old: {**old, "files": {**old["files"], WEIGHTS: digest(b"\x80\x04K\x01.")}})  # type: ignore[dict-item]
     with pytest.raises(VersionRefusedError, match="is no safetensors file"):
-        read_version(folder, known)
+        read_version(lake, place, known)
 
 
-@pytest.mark.usefixtures("sha256")
-def test_a_reference_that_is_no_parquet_is_refused(folder: Path) -> None:
+def test_a_reference_that_is_no_parquet_is_refused(lake: Lake, place: str, folder: Path) -> None:
     """The same for the reference."""
     (folder / REFERENCE).write_bytes(b"no")
     known = rewrite(folder, lambda old: {**old, "files": {**old["files"], REFERENCE: digest(b"no")}})  # type: ignore[dict-item]
     with pytest.raises(VersionRefusedError, match="is no Parquet file"):
-        read_version(folder, known)
+        read_version(lake, place, known)
 
 
 UNSAFE_MODULES = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
@@ -225,13 +251,13 @@ def test_no_room_can_load_a_pickle() -> None:
 
 LOAD_WITHOUT_MLFLOW = """
 import sys
-from pathlib import Path
-for name in ("mlflow", "prefect", "sqlalchemy"):
+for name in ("mlflow", "prefect", "sqlalchemy", "boto3"):
     sys.modules[name] = None
 import numpy as np
 from models.detector import Detector
+from watchkeeper.lake import Lake
 from watchkeeper.version import read_version
-version = read_version(Path(sys.argv[1]), sys.argv[2])
+version = read_version(Lake(sys.argv[1]), sys.argv[2], sys.argv[3])
 detector = Detector.from_arrays(version.manifest.detector, version.arrays)
 values = version.reference["a"].to_numpy().reshape(-1, 1)
 scored, _ = detector.score("x", values, np.arange(len(values), dtype=np.int64))
@@ -239,7 +265,7 @@ print(scored.score.tobytes().hex())
 """
 
 
-def test_a_version_loads_and_scores_without_mlflow(folder: Path) -> None:
+def test_a_version_loads_and_scores_without_mlflow(lake: Lake) -> None:
     """A process that cannot import MLflow gives the scores of the process that trained, to the last bit."""
     from models.detector import Detector, DetectorConfig
     from models.parts import CalibrationPart, TrainPart
@@ -254,9 +280,9 @@ def test_a_version_loads_and_scores_without_mlflow(folder: Path) -> None:
     calibration = {"x": CalibrationPart(scaled[210:], times[210:], label[210:])}
     detector = Detector.fit(scaler, train, calibration, config, seed=0)
     table = pa.table({"a": values[:, 0]})
-    sha256 = write_version(folder, manifest(detector=detector.config()), detector.arrays(), table)
+    place, sha256 = write_version(lake, manifest(detector=detector.config()), detector.arrays(), table)
     done = subprocess.run(
-        [sys.executable, "-c", LOAD_WITHOUT_MLFLOW, str(folder), sha256],
+        [sys.executable, "-c", LOAD_WITHOUT_MLFLOW, lake.uri, place, sha256],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from watchkeeper import __version__
+from watchkeeper.cli import collect, doctor, label, notify, stack
 from watchkeeper.errors import BadInputError, WatchkeeperError
 
 app = typer.Typer(
@@ -41,7 +42,7 @@ def _version(wanted: bool) -> None:
 def settings(
     config: Annotated[Path | None, typer.Option(help="Settings file; default watchkeeper.toml.")] = None,
     home: Annotated[Path | None, typer.Option(help="Folder of lake and registry; default .watchkeeper.")] = None,
-    lake: Annotated[str | None, typer.Option(help="Lake, file:///folder; default <home>/lake.")] = None,
+    lake: Annotated[str | None, typer.Option(help="Lake, file:///… or s3://…; default <home>/lake.")] = None,
     registry: Annotated[str | None, typer.Option(help="Registry, sqlite:///file; default <home>/registry.db.")] = None,
     watches: Annotated[Path | None, typer.Option(help="Folder of watch files; default watches.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of benchmark series ($WATCHKEEPER_DATA).")] = None,
@@ -138,12 +139,25 @@ def report(watch: WatchName) -> None:
     show.report(watch, *run.report(watch))
 
 
+app.command()(collect.gc)
+app.command()(doctor.doctor)
+app.command()(label.questions)
+app.command()(label.answer)
+app.command()(label.label)
+app.command()(notify.notify)
+
+
 @app.command()
 def demo() -> None:
     """Tell the whole story on a fabricated plant: train, drift, retrain, roll back."""
     from watchkeeper.cli.demo import tell
 
     tell()
+
+
+app.command()(stack.up)
+app.command()(stack.down)
+app.command()(stack.deploy)
 
 
 def _time(text: str | None) -> datetime | None:

@@ -24,6 +24,7 @@ def tell() -> None:
     if home.exists():
         shutil.rmtree(home)
     os.environ.update(WATCHKEEPER_HOME=str(home), WATCHKEEPER_LAKE="", WATCHKEEPER_REGISTRY="")
+    os.environ.pop("PREFECT_API_URL", None)  # on a real server, the demo's drift event would retrain the real plant
     source = load_watch(WATCH, load_settings().watches).source
     if not isinstance(source, PlantSource) or source.shift is None:
         raise WatchError(f"watch {WATCH}: the demo needs its source of kind plant with a [source.shift]")

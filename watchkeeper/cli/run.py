@@ -10,9 +10,11 @@ from watchkeeper.cli.show import Steps
 from watchkeeper.errors import BusyError, SettingsError
 from watchkeeper.progress import listening
 from watchkeeper.settings import Settings, load_settings
+from watchkeeper.stack.state import find_running
 from watchkeeper.watch import load_watch
 
 if TYPE_CHECKING:
+    from tasks.collect import Collected
     from watchkeeper.lake import Lake
     from watchkeeper.records import Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored
     from watchkeeper.registry import Registry, VersionLine
@@ -34,7 +36,7 @@ def _prepare(watch: str) -> Settings:
     load_watch(watch, loaded.watches)
     for name, value in PREFECT_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if not os.environ.get("PREFECT_API_URL"):
+    if not use_server(loaded):
         home = Path(os.environ.setdefault("PREFECT_HOME", str((loaded.home / "prefect").absolute())))
         try:
             home.mkdir(parents=True, exist_ok=True)
@@ -43,10 +45,26 @@ def _prepare(watch: str) -> Settings:
     return loaded
 
 
+def use_server(settings: Settings) -> bool:
+    """Let Prefect use the server that the environment names, or this home's stack where that is up.
+
+    Returns:
+        Whether there is one.
+    """
+    if not os.environ.get("PREFECT_API_URL") and (stack := find_running(settings.home)):
+        os.environ["PREFECT_API_URL"] = stack.api
+    return bool(os.environ.get("PREFECT_API_URL"))
+
+
 def _call(settings: Settings, flow: Callable[..., R], **parameters: Any) -> R:
     function: Callable[..., R] = flow if settings.runs_through_prefect else flow.fn  # type: ignore[attr-defined] # of Flow
+    from prefect.exceptions import CancelledRun
+
     with Steps() as steps, listening(steps):
-        return function(**parameters)
+        try:
+            return function(**parameters)
+        except CancelledRun as error:  # so Prefect tells what tasks/alone.py says
+            raise BusyError(str(error)) from error
 
 
 def is_embedded() -> bool:
@@ -71,16 +89,9 @@ def retrain(
         BusyError: another one is under way.
     """
     settings = _prepare(watch)
-    from filelock import FileLock, Timeout
-
     from flows.retrain import retrain as flow
 
-    settings.home.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(settings.home / f"retrain-{watch}.lock", timeout=0):
-            return _call(settings, flow, watch=watch, reason=reason, report=report, until=until)
-    except Timeout as error:
-        raise BusyError(f"another retrain of watch {watch} is under way in {settings.home}; wait for it") from error
+    return _call(settings, flow, watch=watch, reason=reason, report=report, until=until)
 
 
 def score(watch: str) -> "Scored":
@@ -107,6 +118,14 @@ def rollback(watch: str, to: int | None, why: str) -> "Decision":
     return _call(settings, flow, watch=watch, to=to, why=why)
 
 
+def collect(watch: str, keep: int | None, older_than_hours: float | None, dry_run: bool) -> "Collected":
+    """Run the flow `collect`."""
+    settings = _prepare(watch)
+    from flows.collect import collect as flow
+
+    return _call(settings, flow, watch=watch, keep=keep, older_than_hours=older_than_hours, dry_run=dry_run)
+
+
 def versions(watch: str) -> "list[VersionLine]":
     """Read the watch's versions."""
     _, registry = _stores(watch)
@@ -125,10 +144,18 @@ def report(watch: str) -> "tuple[Evaluation | None, DriftCheck | None, list[Deci
     return latest_evaluation(lake, audit), checks[-1] if checks else None, audit
 
 
+def lake_of(watch: str) -> "Lake":
+    """Open the lake of a watch that there is."""
+    settings = _prepare(watch)
+    from watchkeeper.lake import Lake
+
+    return Lake(settings.lake_uri)
+
+
 def _stores(watch: str) -> "tuple[Lake, Registry]":
     settings = _prepare(watch)
     from watchkeeper.lake import Lake
     from watchkeeper.registry import Registry
 
     lake = Lake(settings.lake_uri)
-    return lake, Registry(settings.registry_uri, lake.uri_of("mlflow"))
+    return lake, Registry(settings.registry_uri)

@@ -29,7 +29,14 @@ SHOWN_ROWS = ("random", "trivial", "vae", "agent", "combination", "champion")
 """Shown for each series; the other members are shown in the mean."""
 HIDDEN_ROW = "norm"
 """The same as the trivial row."""
-MARK = {"promoted": "green", "kept": "green", "rolled back": "yellow", "refused": "red", "failed": "red"}
+MARK = {
+    "promoted": "green",
+    "kept": "green",
+    "confirmed": "green",
+    "rolled back": "yellow",
+    "refused": "red",
+    "failed": "red",
+}
 
 
 class Steps:
@@ -160,6 +167,8 @@ def decided(decision: Decision) -> None:
     console.print(f"  [{style}]{decision}[/]")
     for reason in decision.reasons:
         console.print(f"    {escape(reason)}")
+    if page := decision.evidence.get("report"):
+        console.print(f"    report   {escape(path_of(str(page)))}")
 
 
 def report(watch: str, found: Evaluation | None, check: DriftCheck | None, audit: Sequence[Decision]) -> None:
@@ -169,6 +178,9 @@ def report(watch: str, found: Evaluation | None, check: DriftCheck | None, audit
         return
     if found:
         evaluation(found)
+    pages = [str(decision.evidence["report"]) for decision in audit if decision.evidence.get("report")]
+    if pages:
+        console.print(f"  report   {escape(path_of(pages[-1]))}")
     if check:
         console.print(f"{check.when:%Y-%m-%d %H:%M:%S} {check}")
         drift(check)
