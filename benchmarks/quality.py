@@ -36,6 +36,7 @@ from models.detector import AGENT, Detector, DetectorConfig
 from models.members import MEMBERS
 from models.parts import CalibrationPart, TrainPart
 from models.pca import Pca
+from models.ridge import Ridge
 from models.scaler import Scaler
 from models.threshold import adapt, start_state
 from models.windows import Array, cut_windows
@@ -189,7 +190,7 @@ def judge_series(series: Series, seed: int, fractions: tuple[float, ...], peers:
     more_said, _ = fitted.others.score_scaled(series.name, fitted.test)
     before, after = {**quiet.members, **more_quiet.members}, {**said.members, **more_said.members}
     for name in (*BASE, *OTHERS):
-        if name != "norm":
+        if name not in ("norm", "ridge"):
             judge.unlabelled(name, smooth(before[name], 0.2), smooth(after[name], 0.2))
     for part in (WHOLE, SECOND_HALF):
         judge.add("combination", 0.0, part, said.score, said.alarm)
@@ -213,7 +214,14 @@ def _simple_rows(
     test: Array,
     window: int,
 ) -> None:
-    """Add PCA of single samples, and the field's PCA of windows, averaged over covering windows (so not causal)."""
+    """Add PCA of samples, the field's PCA of windows, and the ridge autoregression with errors relative to training.
+
+    The second is averaged over covering windows, so it is not causal.
+    """
+    ridge = Ridge()
+    ridge.fit({name: train[name].values}, seed=0)
+    errors = [ridge.errors(name, part, None)[0] for part in (calibration[name].values, test)]
+    judge.unlabelled("ridge", *(smooth(part.mean(axis=1, dtype=np.float64), 0.2) for part in errors))
     point = Pca(window=1)
     point.fit({name: train[name].values}, seed=0)
     quiet, _ = point.score(name, calibration[name].values)
@@ -266,8 +274,18 @@ def _pyod_rows(judge: Judge, train: Array, quiet: Array, test: Array, window: in
     judge.unlabelled("pyod_autoencoder", *first)
 
 
-def ask_and_train(series: Series, fitted: Fitted, fraction: float, seed: int) -> Trained:
-    """Train an agent that may ask about a share of the windows of the first half of the test part."""
+def ask_and_train(
+    series: Series, fitted: Fitted, fraction: float, seed: int, changes: Mapping[str, Any] | None = None
+) -> Trained:
+    """Train an agent that may ask about a share of the windows of the first half of the test part.
+
+    Args:
+        series: whose labels answer.
+        fitted: its detector and rows.
+        fraction: of the windows of the first half.
+        seed: of the agent.
+        changes: settings of the agent that are not the default.
+    """
     half, before = len(series.label) // 2, len(fitted.before)
     rows = np.concatenate([fitted.before, fitted.test[:half]])  # in the order of time; no row of the second half
     window = fitted.detector.settings.window
@@ -284,7 +302,7 @@ def ask_and_train(series: Series, fitted: Fitted, fraction: float, seed: int) ->
         {series.name: said.members.get("vae", said.score)},
         {},
         oracle,
-        AgentConfig(window=window, label_budget=budget),
+        AgentConfig(**{"window": window, "label_budget": budget, **(changes or {})}),
         seed,
         asked=[(series.name, 0, before)],  # the train part has no labels to give
     )

@@ -9,14 +9,12 @@ import numpy.typing as npt
 from sklearn.ensemble import IsolationForest
 
 from models.member import Member, State
-from models.windows import Array, with_history
+from models.windows import Array, moments, with_history
 from watchkeeper.errors import DataError
 from watchkeeper.progress import Progress
 
 BLOCK = 2048
 """Rows embedded and scored at once: bounds the memory besides input and output."""
-STEP = 2.0**-16
-"""Scaled units between two values of the embedding's integer sums."""
 EULER = 0.577215664901532860606512090082402431
 """The Euler-Mascheroni constant."""
 
@@ -101,27 +99,15 @@ def _float32_below(value: float) -> np.float32:
 def embed(rows: Array, window: int) -> Array:
     """Each row, and mean and deviation over the window that ends there.
 
-    The running sums are of integers, which are exact: the embedding does not depend on where a series was cut.
-
     Args:
         rows: scaled float32 (window − 1 + time, channel), within ± 100.
-        window: samples, at least 1; up to a million keep the sums within 64 bits.
+        window: samples, at least 1.
 
     Returns:
         float32 (time, 3 · channel).
     """
-    steps = np.rint(rows.astype(np.float64) / STEP).astype(np.int64)
-    mean = _sums(steps, window) * (STEP / window)
-    square = _sums(steps * steps, window) * (STEP * STEP / window)
-    deviation = np.sqrt(np.maximum(square - mean * mean, 0.0))
-    return np.concatenate([rows[window - 1 :], mean, deviation], axis=1, dtype=np.float32)
-
-
-def _sums(steps: npt.NDArray[np.int64], window: int) -> npt.NDArray[np.int64]:
-    total = np.cumsum(steps, axis=0)
-    sums = total[window - 1 :].copy()
-    sums[1:] -= total[:-window]
-    return sums
+    mean, variance = moments(rows, window)
+    return np.concatenate([rows[window - 1 :], mean, np.sqrt(variance)], axis=1, dtype=np.float32)
 
 
 class IForest(Member):

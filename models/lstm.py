@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.member import FLOOR, ErrorMember, State
+from models.member import FLOOR, DiscountedErrorMember, State
 from models.recurrence import BLOCK, Hidden, run_series
 from models.windows import Array, with_history
 from watchkeeper.errors import BadInputError, DataError
@@ -104,7 +104,7 @@ def forecast_loss(forecast: Tensor, target: Tensor) -> Tensor:
     return (squares.mean(dim=(0, 1)) + FLOOR).log().mean()
 
 
-class Lstm(ErrorMember):
+class Lstm(DiscountedErrorMember):
     """Squared forecast error of each row, per channel, divided by the usual one."""
 
     name: ClassVar[str] = "lstm"

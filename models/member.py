@@ -10,12 +10,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.signal import lfilter
 
 from models.windows import Array
 from watchkeeper.progress import Progress
 
 FLOOR = 1e-3
 """Squared scaled units that a channel's usual squared error is at least: what is forecast exactly may err by 3 %."""
+
+MEMORY = 300_000
+"""Rows over which earlier errors are averaged. So long that an error of a hundred times the usual one, lasting an hour
+of minutes, changes next to nothing, and one that lasts for days does."""
 
 State = dict[str, npt.NDArray[Any]]
 """What a member carries from one chunk of a series to the next: the last rows, a hidden state."""
@@ -86,7 +91,7 @@ class Member(ABC):
 
 
 class ErrorMember(Member):
-    """A member whose score is the mean over channels of an error relative to the one usual in training."""
+    """A member whose score is the mean over channels of an error relative to the usual one."""
 
     @abstractmethod
     def errors(self, series: str, values: Array, state: State | None) -> tuple[Array, State]:
@@ -94,7 +99,7 @@ class ErrorMember(Member):
 
     def score(self, series: str, values: Array, state: State | None = None) -> tuple[npt.NDArray[np.float64], State]:
         """Score each row by the mean error over its channels."""
-        errors, after = self.errors(series, values, state)
+        errors, after = self.judged(series, values, state)
         return errors.mean(axis=1, dtype=np.float64), after
 
     def contributions(self, series: str, values: Array, state: State | None = None) -> Array:
@@ -105,5 +110,43 @@ class ErrorMember(Member):
         self, series: str, values: Array, state: State | None = None
     ) -> tuple[npt.NDArray[np.float64], Array, State]:
         """Return score, contributions and state of one pass over the rows."""
-        errors, after = self.errors(series, values, state)
+        errors, after = self.judged(series, values, state)
         return errors.mean(axis=1, dtype=np.float64), errors / np.float32(errors.shape[1]), after
+
+    def judged(self, series: str, values: Array, state: State | None) -> tuple[Array, State]:
+        """Return the errors as they count in the score: here, as they are."""
+        return self.errors(series, values, state)
+
+
+class DiscountedErrorMember(ErrorMember):
+    """An error member that discounts channels which have been wrong for long.
+
+    An error counts in units of max(1, moving average of the channel's earlier errors), with a memory of MEMORY rows: a
+    channel that works differently since a rollout makes large errors for ever, and would drown all others. Where a
+    channel errs as it did in training, nothing changes. docs/detector.md has what it brings, and where it costs.
+    """
+
+    def judged(self, series: str, values: Array, state: State | None) -> tuple[Array, State]:
+        """Return the errors in units of what has become usual."""
+        errors, after = self.errors(series, values, state)
+        average = np.ones(errors.shape[1]) if state is None else state["average"]
+        errors, average = discount(errors, average)
+        return errors, {**after, "average": average}
+
+
+def discount(errors: Array, average: npt.NDArray[np.float64]) -> tuple[Array, npt.NDArray[np.float64]]:
+    """Divide errors by the moving average of those before, where that is above 1.
+
+    Args:
+        errors: float32 (time, channel), about 1 in training, at least one row.
+        average: float64 (channel,), of the rows before; 1 at the start.
+
+    Returns:
+        float32 (time, channel), and the average after the last row.
+    """
+    weight = 1.0 / MEMORY
+    carried = (1.0 - weight) * average[None]
+    averages, _ = lfilter([weight], [1.0, weight - 1.0], errors, axis=0, zi=carried)  # (time, channel)
+    before = np.concatenate([average[None], averages[:-1]])
+    discounted: Array = errors / np.maximum(before, 1.0).astype(np.float32)
+    return discounted, averages[-1]

@@ -8,6 +8,7 @@ from watchkeeper.errors import BadInputError
 MEMBERS: dict[str, str] = {
     "norm": "models.norm:Norm",
     "pca": "models.pca:Pca",
+    "quiet": "models.quiet:Quiet",
     "ridge": "models.ridge:Ridge",
     "vae": "models.vae:Vae",
     "lstm": "models.lstm:Lstm",
@@ -34,8 +35,8 @@ def create_member(name: str, window: int, epochs: int = 12, device: str = "cpu")
     """Return an unfitted base member (not the agent, which is made and trained by itself).
 
     Args:
-        name: norm, pca, ridge, vae, lstm or iforest.
-        window: length in samples of the watch's windows; pca takes shorter ones where that is long.
+        name: norm, pca, ridge, vae, lstm, quiet or iforest.
+        window: length in samples of the watch's windows; pca and quiet take shorter ones where that is long.
         epochs: of a network's training.
         device: where networks train and score.
 
@@ -47,6 +48,10 @@ def create_member(name: str, window: int, epochs: int = 12, device: str = "cpu")
             from models.pca import Pca
 
             return Pca(window=min(window, Pca().window))
+        case "quiet":
+            from models.quiet import Quiet
+
+            return Quiet(window=max(2, min(window, Quiet().window)))
         case "vae":
             from models.vae import Vae, VaeConfig
 
@@ -63,5 +68,5 @@ def create_member(name: str, window: int, epochs: int = 12, device: str = "cpu")
             return member_class(name)()
         case _:
             raise BadInputError(
-                f"{name} is no base member; a watch's members are among norm, pca, ridge, vae, lstm, iforest"
+                f"{name} is no base member; a watch's members are among norm, pca, ridge, vae, lstm, quiet, iforest"
             )

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from models.member import FLOOR, ErrorMember, State
+from models.member import FLOOR, DiscountedErrorMember, State
 from models.windows import Array, cut_windows, with_history
 from watchkeeper.errors import DataError
 from watchkeeper.progress import Progress
@@ -17,7 +17,7 @@ MOST_VALUES = 1200
 """Values a window holds at most; with many channels the window is shorter. Bounds the eigenproblem to about 1 s."""
 
 
-class Pca(ErrorMember):
+class Pca(DiscountedErrorMember):
     """Squared error of a window's newest samples after projection on the leading components.
 
     The components are those of the windows' covariance that hold `variance` of it. Errors are averaged over the

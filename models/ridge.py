@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from models.member import FLOOR, ErrorMember, State
+from models.member import FLOOR, DiscountedErrorMember, State
 from models.windows import Array, cut_windows, with_history
 from watchkeeper.errors import DataError
 from watchkeeper.progress import Progress
@@ -15,7 +15,7 @@ BLOCK = 4096
 """Rows regressed at once: bounds the copies of the lagged rows."""
 
 
-class Ridge(ErrorMember):
+class Ridge(DiscountedErrorMember):
     """Vector autoregression: every channel from the last `lags` samples of all channels.
 
     Squared errors are divided, per channel, by their mean on the training rows.

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.member import FLOOR, ErrorMember, State
+from models.member import FLOOR, DiscountedErrorMember, State
 from models.windows import Array, cut_windows, with_history
 from watchkeeper.errors import DataError
 from watchkeeper.progress import Progress
@@ -93,12 +93,12 @@ def negative_elbo(
     Source: Kingma and Welling, arXiv 1312.6114, equations 3 and 10.
     """
     width = target.shape[1]
-    reconstruction = 0.5 * (target - rebuilt).square().sum(dim=1).mean() / width
+    reconstruction = 0.5 * nn.functional.mse_loss(rebuilt, target)  # one pass over the windows there, one back
     kl = kl_divergence(mean, log_variance).mean() / width
     return reconstruction + beta * kl, reconstruction, kl
 
 
-class Vae(ErrorMember):
+class Vae(DiscountedErrorMember):
     """Error of the newest sample of each window as the network rebuilds it, per channel, divided by the usual one."""
 
     name: ClassVar[str] = "vae"
@@ -145,7 +145,7 @@ class Vae(ErrorMember):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # the layers draw their first weights from the global generator
             network = Network(width, settings.hidden, settings.latent).to(self.device)
-        optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate)
+        optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, fused=True)
         counts = np.array([len(view) for view in views])
         total, drawn = int(counts.sum()), settings.windows_per_epoch
         updates = settings.epochs * -(-drawn // settings.batch)
@@ -182,7 +182,8 @@ class Vae(ErrorMember):
         return self._to_network(batch)
 
     def _to_network(self, windows: Array) -> Tensor:
-        flat = torch.from_numpy(windows.reshape(len(windows), -1)).clamp(-INPUT_LIMIT, INPUT_LIMIT)
+        """Flatten and clip a batch, which is the caller's own copy, in place."""
+        flat = torch.from_numpy(windows.reshape(len(windows), -1)).clamp_(-INPUT_LIMIT, INPUT_LIMIT)
         return flat.to(self.device)
 
     def _squares(self, values: Array, windows: Array) -> Array:

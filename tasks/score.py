@@ -1,19 +1,23 @@
 """Score: the champion over rows that it has not scored yet; scores and alarms go to the lake."""
 
 import re
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from models.detector import Scored as SeriesScored
+from models.member import State
 from models.metrics import alarm_events
-from tasks import champion
-from tasks.reading import score_rows
+from tasks import champion, runs
+from tasks.reading import go_on
 from tasks.rows import Rows, require_snapshot
 from tasks.step import step
 from tasks.validate import day_of
 from watchkeeper.clock import to_datetime, to_microseconds
-from watchkeeper.lake import Lake
+from watchkeeper.lake import Lake, digest_of
 from watchkeeper.progress import progress_of
 from watchkeeper.records import Scored
 from watchkeeper.registry import Registry
@@ -22,6 +26,8 @@ from watchkeeper.watch import Watch
 KEY = re.compile(r"/v(\d+)-(\d+)-(\d+)\.parquet$")
 TOP = 5
 """Channels named with an alarm."""
+RECENT_DAYS = 3
+"""Days in which a version that scores by schedule has scored."""
 
 
 @step(retries=2)
@@ -29,14 +35,15 @@ def score(lake_uri: str, registry_uri: str, watch: Watch) -> Scored:
     """Score new rows.
 
     Each version has its own watermark: after a rollback the version that serves again goes on where it stopped. A
-    version's first run begins with the rows that were held out when it was trained.
+    version's first run begins with the rows that were held out when it was trained. The state of the detector after
+    the last row is kept, so that runs score as one long one would, at a cost that grows with the new rows only.
 
     Raises:
         VersionNotFoundError: there is no champion.
         VersionRefusedError: the champion's folder is damaged or its channels do not fit the data.
     """
     lake = Lake(lake_uri)
-    served = champion.require_champion(Registry(registry_uri, lake.uri_of("mlflow")), watch.name)
+    served = champion.require_champion(lake, Registry(registry_uri), watch.name)
     snapshot = require_snapshot(lake, watch.name)
     champion.require_fit(served, snapshot.channels)
     version, manifest = served.registered.version, served.version.manifest
@@ -44,13 +51,18 @@ def score(lake_uri: str, registry_uri: str, watch: Watch) -> Scored:
     total, alarms, times = 0, 0, []
     for done, series in enumerate(manifest.series):
         tell(done / len(manifest.series), series)
-        after = watermark(lake, watch.name, series, version)
+        newest = max((file.end for file in snapshot.files if file.series == series), default=snapshot.end)
+        after = watermark(lake, watch.name, series, version, newest)
         if after is None:
             after = to_microseconds(manifest.held_out_from) - 1
-        scored, rows = score_rows(lake, served, snapshot, series, after)
-        if scored is None:
+        before = state_key(served, watch.name, series, after)
+        scored, rows, state = go_on(lake, served, snapshot, series, after, read_state(lake, before))
+        if scored is None or state is None:
             continue
+        # The state first: killed in between, the next run finds the old one, and after all scores the new one.
+        lake.put(state_key(served, watch.name, series, int(rows.timestamps[-1])), save(state))
         write_scores(lake, watch.name, series, version, rows, scored, snapshot.channels)
+        lake.delete(before)
         total += len(rows)
         alarms += len(alarm_events(scored.alarm, served.detector.settings.merge))
         times += [int(rows.timestamps[0]), int(rows.timestamps[-1])]
@@ -62,14 +74,37 @@ def score(lake_uri: str, registry_uri: str, watch: Watch) -> Scored:
         start=to_datetime(min(times)) if times else None,
         end=to_datetime(max(times)) if times else None,
         left_out=tuple(series for series in snapshot.series if series not in manifest.series),
+        days=total * manifest.interval_s / 86_400,
     )
 
 
-def watermark(lake: Lake, watch: str, series: str, version: int) -> int | None:
-    """Return the time (µs since 1970 UTC) of the newest row that a version has scored, or None."""
-    found = (KEY.search(key) for key in lake.list(f"scores/watch={watch}/series={series}"))
-    ends = [int(match[3]) for match in found if match and int(match[1]) == version]
-    return max(ends, default=None)
+def watermark(lake: Lake, watch: str, series: str, version: int, newest: datetime) -> int | None:
+    """Return the time (µs since 1970 UTC) of the newest row that a version has scored, or None.
+
+    Where the version has scored one of the days before `newest`, the time of the newest row that there is, only those
+    days are listed: what a score run asks of the lake does not grow with the years.
+    """
+    folder = f"scores/watch={watch}/series={series}"
+    days = [f"{folder}/date={newest - timedelta(days=back):%Y-%m-%d}" for back in range(RECENT_DAYS)]
+    for place in (*days, folder):
+        found = (KEY.search(key) for key in lake.list(place))
+        if ends := [int(match[3]) for match in found if match and int(match[1]) == version]:
+            return max(ends)
+    return None
+
+
+def state_key(served: champion.Served, watch: str, series: str, after: int) -> str:
+    """Return the key of what a version carries from the row at `after` to the next: another code has other states."""
+    about = digest_of([served.registered.sha256, runs.code_digest()])[:12]
+    return f"states/watch={watch}/series={series}/v{served.registered.version:06d}-{after}-{about}.safetensors"
+
+
+def read_state(lake: Lake, key: str) -> State | None:
+    """Return a state, or None where none was written or it cannot be used: it only saves scoring what came before."""
+    try:
+        return dict(load(lake.get(key))) if lake.exists(key) else None
+    except SafetensorError:
+        return None
 
 
 def write_scores(

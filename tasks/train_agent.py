@@ -65,7 +65,7 @@ def _train(
         config,
         watch.seed,
         progress=progress_of("train agent"),
-        asked=[*_asked(lake, watch, prepared, learning), *unanswerable(truth)],
+        asked=[*_asked(lake, watch, prepared, learning), *unanswerable(truth), *told(known)],
         pseudo=runs.arrays_of(lake, replay.key),
     )
     positives = count_positives(known, trained.queries, config.query_window)
@@ -119,6 +119,16 @@ def unanswerable(truth: Mapping[str, Labels]) -> list[Interval]:
         for series, label in truth.items()
         for start, end in runs_of(label)
         if label[start] < 0
+    ]
+
+
+def told(known: Mapping[str, Labels]) -> list[Interval]:
+    """Return the stretches whose label is known; asking there would tell nothing new."""
+    return [
+        (series, int(start), int(end))
+        for series, label in known.items()
+        for start, end in runs_of(label)
+        if label[start] >= 0
     ]
 
 
