@@ -1,26 +1,29 @@
 """The flow `retrain`: the whole chain, ending in a promotion decision."""
 
-from datetime import datetime
-
 from prefect import flow
 
+from tasks.alone import alone
 from tasks.ask import ask
 from tasks.evaluate import evaluate
 from tasks.ingest import ingest
+from tasks.measured import measured
 from tasks.prepare import prepare
 from tasks.promote import promote
 from tasks.register import register
 from tasks.train_agent import train_agent
 from tasks.train_vae import train_vae
 from tasks.warm_up import warm_up
+from watchkeeper.parameters import Time, WatchName
 from watchkeeper.records import Retrained
 from watchkeeper.settings import load_settings
 from watchkeeper.watch import load_watch
 
 
 @flow(name="retrain")
+@measured("retrain")
+@alone
 def retrain(
-    watch: str, reason: str = "asked for", report: str | None = None, until: datetime | None = None
+    watch: WatchName, reason: str = "asked for", report: str | None = None, until: Time | None = None
 ) -> Retrained:
     """Ingest, train a candidate, judge it beside the champion, and promote or refuse it.
 

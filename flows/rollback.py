@@ -2,14 +2,17 @@
 
 from prefect import flow
 
+from tasks.measured import measured
 from tasks.rollback import rollback as roll_back
+from watchkeeper.parameters import WatchName
 from watchkeeper.records import Decision
 from watchkeeper.settings import load_settings
 from watchkeeper.watch import load_watch
 
 
 @flow(name="rollback")
-def rollback(watch: str, to: int | None = None, why: str = "asked for") -> Decision:
+@measured("rollback")
+def rollback(watch: WatchName, to: int | None = None, why: str = "asked for") -> Decision:
     """Make an earlier version champion again.
 
     Args:

@@ -6,12 +6,18 @@ wherever a kill strikes: `previous` first, `champion`, the commit point, next, `
 """
 
 import getpass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from watchkeeper.errors import VersionNotFoundError, WatchkeeperError
 from watchkeeper.lake import Lake
 from watchkeeper.records import Decision
 from watchkeeper.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+
+PROMOTED, CONFIRMED, ROLLED_BACK = "promoted", "confirmed", "rolled back"
+PROBATION = "probation"
+"""Who decides at the end of a probation (tasks/probation.py)."""
 
 
 def write_audit(lake: Lake, decision: Decision) -> Decision:
@@ -26,7 +32,27 @@ def write_audit(lake: Lake, decision: Decision) -> Decision:
 
 def read_audit(lake: Lake, watch: str) -> list[Decision]:
     """Return the watch's audit records, oldest first."""
-    return [Decision(**lake.get_json(key)) for key in lake.list(f"audit/{watch}")]
+    return [Decision(**record) for record in lake.get_jsons(lake.list(f"audit/{watch}"))]
+
+
+def crowning(audit: Sequence[Decision], version: int) -> Decision | None:
+    """Return the latest decision that made a version champion, or None."""
+    found = (one for one in reversed(audit) if one.action in (PROMOTED, ROLLED_BACK) and one.version == version)
+    return next(found, None)
+
+
+def put_back(audit: Sequence[Decision], version: int) -> Decision | None:
+    """Return the decision by which a probation took a version from its place, unless a person has set it there since.
+
+    A version that failed on live rows is not to come back by the evidence that had brought it there before.
+    """
+    found = None
+    for one in audit:
+        if one.action == ROLLED_BACK and one.who == PROBATION and one.previous == version:
+            found = one
+        elif one.action == ROLLED_BACK and one.version == version:
+            found = None
+    return found
 
 
 def refuse(lake: Lake, decision: Decision) -> Decision:
@@ -39,7 +65,15 @@ def promote(lake: Lake, registry: Registry, decision: Decision) -> Decision:
     return _crown(lake, registry, decision)
 
 
-def rollback(lake: Lake, registry: Registry, watch: str, to: int | None, why: str, who: str | None = None) -> Decision:
+def rollback(
+    lake: Lake,
+    registry: Registry,
+    watch: str,
+    to: int | None,
+    why: str,
+    who: str | None = None,
+    evidence: Mapping[str, Any] | None = None,
+) -> Decision:
     """Make an earlier version champion again.
 
     Args:
@@ -49,6 +83,7 @@ def rollback(lake: Lake, registry: Registry, watch: str, to: int | None, why: st
         to: the version; None for the previous champion.
         why: the reason, for the audit record.
         who: who asked; default the name of the account.
+        evidence: for the audit record.
 
     Raises:
         VersionNotFoundError: there is no such version, no previous champion, or it is champion already.
@@ -65,12 +100,13 @@ def rollback(lake: Lake, registry: Registry, watch: str, to: int | None, why: st
         raise VersionNotFoundError(f"version {target.version} of watch {watch} is champion already")
     decision = Decision(
         watch=watch,
-        action="rolled back",
+        action=ROLLED_BACK,
         version=target.version,
         previous=champion.version,
         who=who or getpass.getuser(),
         when=datetime.now(UTC),
         reasons=(f"champion again instead of version {champion.version}: {why}",),
+        evidence=dict(evidence or {}),
     )
     return _crown(lake, registry, decision)
 

@@ -34,7 +34,7 @@ class Life:
 
     @property
     def registry(self) -> Registry:
-        return Registry(f"sqlite:///{self.home / 'registry.db'}", self.lake.uri_of("mlflow"))
+        return Registry(f"sqlite:///{self.home / 'registry.db'}")
 
 
 def live(home: Path, watches: Path, call: Callable[..., Any]) -> Life:
@@ -74,8 +74,7 @@ def live(home: Path, watches: Path, call: Callable[..., Any]) -> Life:
 
 def _second_version(home: Path) -> None:
     """Register version 1 once more: a version to roll back to, at no cost."""
-    lake = Lake((home / "lake").as_uri())
-    registry = Registry(f"sqlite:///{home / 'registry.db'}", lake.uri_of("mlflow"))
+    registry = Registry(f"sqlite:///{home / 'registry.db'}")
     first = registry.get(WATCH, 1)
     registry.register(
         WATCH,

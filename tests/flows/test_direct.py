@@ -29,8 +29,8 @@ def objects(lake: Lake) -> dict[str, str]:
 def version_files(home: Path, number: int = 1) -> dict[str, str]:
     """The files of a version of `tiny`, with their digests."""
     lake = Lake((home / "lake").as_uri())
-    registered = Registry(f"sqlite:///{home / 'registry.db'}", lake.uri_of("mlflow")).get("tiny", number)
-    files = {path.name: digest(path.read_bytes()) for path in folder_of(registered).iterdir()}
+    registered = Registry(f"sqlite:///{home / 'registry.db'}").get("tiny", number)
+    files = {key.rpartition("/")[2]: digest(lake.get(key)) for key in lake.list(folder_of(registered))}
     assert files["manifest.json"] == registered.sha256
     return files
 

@@ -61,7 +61,7 @@ def test_a_retrain_leaves_every_step_in_the_lake(through_prefect) -> None:
     assert len(lake.get_table(f"{done.prepared.folder}/series=line_1.parquet")) == done.prepared.rows
     folder = Path(done.prepared.key).parent.as_posix()
     found = {Path(key).name for key in lake.list(folder)}
-    outputs = ("prepare", "base", "warm_up", "agent", "evaluation-against-none")
+    outputs = ("prepare", "base", "warm_up", "agent", "evaluation-against-none", "evaluation-against-none-traces")
     assert found == {f"{name}.{ending}" for name in outputs for ending in ("json", "safetensors")}
     labels = read_labels(lake, lake.list("labels/watch=tiny"))
     (questions,) = lake.list("queue/tiny")

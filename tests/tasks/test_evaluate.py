@@ -10,7 +10,8 @@ import pytest
 from models import metrics
 from models.inject import inject
 from tasks import evaluate as module
-from tasks.evaluate import blocks_of, evaluate, latest_evaluation, read_stretches
+from tasks.evaluate import blocks_of, evaluate, latest_evaluation
+from tasks.held_out import read_stretches, with_injected
 from tasks.ingest import ingest
 from tasks.prepare import prepare, read_bounds
 from tasks.register import register
@@ -45,7 +46,7 @@ class House:
     def crown(self, watch: Watch) -> Registered:
         """Train a version and make it champion, whatever the gate would say."""
         made = register(self.lake.uri, self.registry_uri, watch, *self.train(watch), self.evaluate(watch))
-        registry = Registry(self.registry_uri, self.lake.uri_of("mlflow"))
+        registry = Registry(self.registry_uri)
         promotion.promote(self.lake, registry, decision("promoted", made.version, {}))
         return made
 
@@ -112,6 +113,11 @@ def test_figures_are_those_of_the_held_out_rows(house: House, source: Any) -> No
     assert own.vus_pr == metrics.vus_pr(label[start:end][known], score[known])
     assert own.f1 == metrics.point_metrics(label[start:end][known], alarm[known]).f1
     assert own.alarms_per_day == metrics.alarms_per_day(alarm, 600.0, 10)
+    points = metrics.point_metrics(label[start:end][known], alarm[known])
+    assert (own.precision, own.recall) == (points.precision, points.recall)
+    assert own.delay_s == metrics.detection_delay(label[start:end][known], alarm[known]) * 600.0
+    assert own.affiliation_f1 == metrics.affiliation_f1(label[start:end][known], alarm[known])
+    assert own.point_adjusted_f1 == metrics.point_adjusted_f1(label[start:end][known], alarm[known])
     assert known.sum() == 250
 
 
@@ -141,7 +147,7 @@ def test_injected_anomalies_lie_in_the_held_out_rows_alone(house: House, source:
     watch = watch_of(source)
     record, _ = house.train(watch)
     (stretch,) = read_stretches(house.lake, watch, record).values()
-    changed = module._with_injected(stretch, 3)
+    changed = with_injected(stretch, 3)
     assert np.array_equal(changed.rows.values[: stretch.first], stretch.rows.values[: stretch.first])
     values, label = inject(stretch.held_out.values, 3)
     assert np.array_equal(changed.held_out.label, label)
@@ -201,6 +207,39 @@ def test_a_champion_of_other_channels_is_not_asked(house: House, source: Any, mo
     found = house.evaluate(watch_of(source, seed=1))
     assert "champion" not in {row.row for row in found.rows}
     assert (found.against, found.difference) == (1, None)
+    assert found.notes == ("version 1 knows other channels, so it was not compared with",)
+    assert [one.champion_found for one in found.incidents] == [None]
+
+
+def test_past_incidents_are_judged_beside_the_held_out_rows(house: House, source: Any) -> None:
+    """The one before the held-out rows, with both versions; events in the held-out rows are no past incidents."""
+    source.write("pump", with_anomalies(source))
+    first = house.evaluate(watch_of(source))
+    (alone,) = first.incidents
+    assert (alone.start, alone.learnt, alone.champion_found) == (source.time(200), True, None)
+    house.crown(watch_of(source))
+    source.write("pump", with_anomalies(source, rows=1400))
+    found = house.evaluate(watch_of(source, members=("ridge",)))
+    assert [one.start for one in found.incidents] == [source.time(200), source.time(950)]
+    assert all(one.champion_found is not None for one in found.incidents)
+    assert found.library.startswith("incidents/unit/000002-")
+
+
+@pytest.mark.parametrize("mode", ["known", "oracle"])
+def test_what_training_was_not_told_is_not_learnt(house: House, source: Any, mode: str) -> None:
+    """Labels that an oracle keeps to itself are known to the evaluation alone."""
+    source.write("pump", with_anomalies(source))
+    (one,) = house.evaluate(watch_of(source, labels={"imported": mode})).incidents
+    assert one.learnt is (mode == "known")
+
+
+def test_a_champion_that_has_learnt_from_the_held_out_rows_is_noted(house: House, source: Any) -> None:
+    """Another split of the same rows puts what it was trained on into the rows that it is judged on."""
+    source.write("pump", with_anomalies(source))
+    house.crown(watch_of(source))
+    assert house.evaluate(watch_of(source, seed=1)).notes == ()
+    (note,) = house.evaluate(watch_of(source, split={"held_out": 0.5})).notes
+    assert "version 1 has learnt from some of these held-out rows" in note
 
 
 def test_the_trivial_row_is_there_without_its_member(house: House, source: Any) -> None:

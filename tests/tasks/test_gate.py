@@ -1,11 +1,12 @@
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from scipy.stats import binomtest
 
-from tasks.gate import judge
-from watchkeeper.records import Evaluation, Row
+from tasks.gate import chance_of, forgotten, judge
+from watchkeeper.records import Evaluation, IncidentResult, Row
 from watchkeeper.watch import GateRule
 
 NOON = datetime(2026, 1, 5, tzinfo=UTC)
@@ -147,3 +148,83 @@ def test_figures_are_means_over_the_series_that_have_them() -> None:
     verdict = judge(both.model_copy(update={"rows": worse}), RULE, BUDGET)
     assert not verdict.promote
     assert "VUS-PR 0.350 against 0.400 of the trivial row" in verdict.reasons[0]
+
+
+def incident(found: bool, champion: bool | None, *, day: int = 1, comparable: bool = True) -> IncidentResult:
+    at = NOON + timedelta(days=day)
+    return IncidentResult(
+        series="s", start=at, end=at, learnt=False, comparable=comparable, found=found, delay_s=None,
+        champion_found=champion, champion_delay_s=None,
+    )  # fmt: skip
+
+
+def with_incidents(lost: int, gained: int = 0, both: int = 3, **changes: Any) -> Evaluation:
+    """Incidents that the champion alone, the candidate alone, and both find; one that nobody does."""
+    pairs = [(False, True)] * lost + [(True, False)] * gained + [(True, True)] * both + [(False, False)]
+    found = tuple(incident(*pair, day=day) for day, pair in enumerate(pairs))
+    return evaluation(**changes).model_copy(update={"incidents": found})
+
+
+def test_a_candidate_that_forgets_is_refused_and_what_it_forgets_is_named() -> None:
+    """Four of seven are more than chance takes."""
+    verdict = judge(with_incidents(4), RULE, BUDGET)
+    assert not verdict.promote
+    assert verdict.reasons == (
+        "not good enough: finds 3 of 8 past incidents, version 1 finds 7; forgets s 2026-01-05 00:00, "
+        "s 2026-01-06 00:00, s 2026-01-07 00:00, s 2026-01-08 00:00",
+    )
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "promoted"),
+    [(3, 0, True), (4, 0, False), (4, 1, True), (6, 1, False), (6, 6, True), (0, 9, True), (30, 24, True)],
+)
+def test_forgetting_is_weighed_against_what_is_newly_found(lost: int, gained: int, promoted: bool) -> None:
+    """Thresholds that follow a budget lose and find some incidents by chance."""
+    assert judge(with_incidents(lost, gained), RULE, BUDGET).promote is promoted
+
+
+def test_what_chance_can_take_is_told_all_the_same() -> None:
+    """A promoted candidate's reasons name what it no longer finds."""
+    verdict = judge(with_incidents(1, both=2), RULE, BUDGET)
+    assert verdict.promote
+    assert verdict.reasons[-1] == "finds 2 of 4 past incidents, version 1 finds 3; forgets s 2026-01-05 00:00"
+
+
+def test_a_long_list_is_cut() -> None:
+    """The page has the whole of it."""
+    assert judge(with_incidents(9), RULE, BUDGET).reasons[0].endswith("s 2026-01-09 00:00 and 4 more")
+
+
+def test_remembering_does_not_promote() -> None:
+    """The candidate may have learnt the incidents by heart: they speak against it or not at all."""
+    assert not judge(with_incidents(0, gained=50, champion=0.6), RULE, BUDGET).promote
+
+
+def test_incidents_of_another_world_or_without_a_champion_do_not_count() -> None:
+    """Neither as forgotten nor in the figures."""
+    for changes in ({"comparable": False}, {"champion": None}):
+        aside = tuple(incident(False, **{"champion": True, **changes}, day=day) for day in range(9))
+        verdict = judge(evaluation().model_copy(update={"incidents": aside}), RULE, BUDGET)
+        assert verdict == judge(evaluation(), RULE, BUDGET)
+        assert forgotten(aside) == []
+
+
+def test_the_level_of_the_gate_is_that_of_the_incidents() -> None:
+    """A level of 0.8 takes three of three for more than chance, one of 0.9 does not."""
+    assert judge(with_incidents(3), RULE, BUDGET).promote
+    assert not judge(with_incidents(3), RULE.model_copy(update={"level": 0.8}), BUDGET).promote
+
+
+def test_the_chance_is_that_of_an_exact_sign_test() -> None:
+    """As scipy's binomial test has it, for every small pair."""
+    for lost in range(8):
+        for gained in range(8):
+            both = lost + gained
+            wanted = binomtest(lost, both, 0.5, alternative="greater").pvalue if both else 1.0
+            assert chance_of(lost, gained) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_the_first_version_is_not_asked_what_it_remembers() -> None:
+    """Nobody found the incidents before."""
+    assert judge(with_incidents(9, against=None), RULE, BUDGET).promote

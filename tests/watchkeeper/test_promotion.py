@@ -218,3 +218,56 @@ def test_a_kill_between_two_moves_leaves_a_registry_that_serves(
     assert story.aliases()[0] == (3 if strikes == 3 else 2)
     promotion.promote(story.lake, story.registry, decision)
     assert story.aliases() == (3, None, 2)
+
+
+def audit_of(*told: tuple[str, int, int | None, str]) -> list[Decision]:
+    """Decisions (action, version, previous, who), oldest first."""
+    return [
+        Decision(
+            watch="w", action=action, version=version, previous=previous, who=who, when=NOON + timedelta(hours=at),
+            reasons=(), key=str(at),
+        )
+        for at, (action, version, previous, who) in enumerate(told)
+    ]  # fmt: skip
+
+
+def test_the_crowning_is_the_latest_decision_that_made_a_version_champion() -> None:
+    """Neither a refusal nor a confirmation crowns; a promotion repeated after a kill counts as the later one."""
+    audit = audit_of(
+        ("promoted", 1, None, "ann"),
+        ("promoted", 2, 1, "ann"),
+        ("promoted", 2, 1, "ann"),
+        ("refused", 3, 2, "ann"),
+        ("confirmed", 2, 1, "probation"),
+        ("rolled back", 1, 2, "ann"),
+    )
+    found = {version: promotion.crowning(audit, version) for version in (1, 2, 3)}
+    assert {version: one and one.key for version, one in found.items()} == {1: "5", 2: "2", 3: None}
+
+
+@pytest.mark.parametrize(
+    ("told", "key"),
+    [
+        ([], None),
+        ([("rolled back", 1, 2, "probation")], "0"),
+        ([("rolled back", 1, 2, "ann")], None),  # a person's rollback speaks of that day alone
+        ([("rolled back", 1, 3, "probation")], None),
+        ([("rolled back", 1, 2, "probation"), ("refused", 2, 1, "ann")], "0"),
+        ([("rolled back", 1, 2, "probation"), ("rolled back", 2, 1, "ann")], None),
+        ([("rolled back", 1, 2, "probation"), ("promoted", 3, 1, "ann"), ("rolled back", 1, 3, "ann")], "0"),
+    ],
+)
+def test_what_a_probation_put_back_stays_so_until_a_person_brings_it_again(
+    told: list[tuple[str, int, int | None, str]], key: str | None
+) -> None:
+    """For version 2."""
+    found = promotion.put_back(audit_of(*told), 2)
+    assert (found and found.key) == key
+
+
+def test_a_rollback_carries_its_evidence(story: Story) -> None:
+    """What a probation saw stands in the record."""
+    story.promote(1)
+    promotion.rollback(story.lake, story.registry, story.watch, 2, "wild", "probation", {"seen": {"alarms": 99}})
+    assert story.audit()[-1].evidence == {"seen": {"alarms": 99}}
+    assert story.rollback().evidence == {}
