@@ -1,17 +1,18 @@
 """The flow `ingest`: new rows from the watch's source into the raw store."""
 
-from datetime import datetime
-
 from prefect import flow
 
 from tasks.ingest import ingest as ingest_rows
+from tasks.measured import measured
+from watchkeeper.parameters import Time, WatchName
 from watchkeeper.records import Ingested
 from watchkeeper.settings import load_settings
 from watchkeeper.watch import load_watch
 
 
 @flow(name="ingest", retries=0)
-def ingest(watch: str, until: datetime | None = None) -> Ingested:
+@measured("ingest")
+def ingest(watch: WatchName, until: Time | None = None) -> Ingested:
     """Take in what the watch's source has beyond what is stored.
 
     Args:
