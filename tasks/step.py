@@ -4,23 +4,24 @@ So the same flow runs with Prefect's engine, and without a server when nobody as
 """
 
 import functools
-import logging
+import inspect
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State
 from prefect.context import FlowRunContext
-from prefect.logging import get_run_logger
 
+from tasks import artifacts
+from tasks.logs import logger
 from watchkeeper.errors import LakeError, RegistryError
-from watchkeeper.progress import listener
+from watchkeeper.progress import listener, listening
 
 P = ParamSpec("P")
 R = TypeVar("R")
-log = logging.getLogger("watchkeeper.tasks")
 
 PAUSES_S: list[float] = [2, 10, 30]
 """Pauses before the first, second and third retry."""
@@ -35,14 +36,16 @@ def step(retries: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
         name = getattr(function, "__name__", "step").replace("_", " ")
+        signature = inspect.signature(function)
 
         @functools.wraps(function)
         def told(*args: P.args, **kwargs: P.kwargs) -> R:
-            who, began = listener(), time.perf_counter()
+            who, began = artifacts.progress_listener(listener()), time.perf_counter()
             if who:
                 who.started(name)
             try:
-                result = function(*args, **kwargs)
+                with listening(who) if who else nullcontext():
+                    result = function(*args, **kwargs)
             except BaseException:
                 if who:
                     who.failed(name)
@@ -50,9 +53,8 @@ def step(retries: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
             seconds = time.perf_counter() - began
             if who:
                 who.finished(name, seconds, str(result))
-            # Inside a run, Prefect's own logger: only that one reaches its server.
-            logger = log if FlowRunContext.get() is None else get_run_logger()
-            logger.info("%s: %s (%.1f s)", name, result, seconds)
+            logger().info("%s: %s (%.1f s)", name, result, seconds)
+            artifacts.publish(result, signature.bind(*args, **kwargs).arguments.get("lake_uri"))
             return result
 
         # Outputs are found again by their own keys in the lake (tasks/runs.py), so Prefect's result cache would be a
