@@ -3,13 +3,16 @@
 from prefect import flow
 
 from tasks.check_drift import check_drift as compare_days
+from tasks.measured import measured
+from watchkeeper.parameters import WatchName
 from watchkeeper.records import DriftCheck
 from watchkeeper.settings import load_settings
 from watchkeeper.watch import load_watch
 
 
 @flow(name="check-drift")
-def check_drift(watch: str) -> DriftCheck:
+@measured("check-drift")
+def check_drift(watch: WatchName) -> DriftCheck:
     """Compare the latest days with the champion's reference.
 
     Args:

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 EVENT = "watchkeeper.drift.detected"
 """The event that starts `retrain/on-drift`."""
+FRESH = 0.2
+"""Share of the compared days that must be new before a verdict counts as another one in a row: a check an hour later
+judges almost the same rows, and is no second opinion."""
+RECENT = 500
+"""Checks that are read back: more than any count in a row or cool-down spans, and no more each year."""
 
 
 @step(retries=1)
@@ -40,11 +45,12 @@ def check_drift(lake_uri: str, registry_uri: str, watch: Watch) -> DriftCheck:
         DataError: there are too few rows to compare.
     """
     lake = Lake(lake_uri)
-    registry = Registry(registry_uri, lake.uri_of("mlflow"))
-    served = champion.require_champion(registry, watch.name)
+    registry = Registry(registry_uri)
+    served = champion.require_champion(lake, registry, watch.name)
     snapshot = require_snapshot(lake, watch.name)
     champion.require_fit(served, snapshot.channels)
-    rule = DriftRule(share=watch.drift.share)
+    many = len(served.version.manifest.series)
+    rule = DriftRule(share=watch.drift.share, chance=DriftRule.chance / many)  # any series may make the verdict
     tell = progress_of("check drift")
 
     frames: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
@@ -53,7 +59,7 @@ def check_drift(lake_uri: str, registry_uri: str, watch: Watch) -> DriftCheck:
         tell(0.5 * done / len(served.version.manifest.series), series)
         reference = served.version.reference.filter(pc.equal(served.version.reference["series"], series))
         frames[series] = reference.drop_columns(["series"]).to_pandas(), _current(lake, served, snapshot, series, watch)
-        verdicts[series] = judge(*frames[series], rule, watch.seed)
+        verdicts[series] = judge(*frames[series], rule)
     worst = max(verdicts, key=lambda series: (verdicts[series].exceeds, verdicts[series].share))
     tell(0.5, f"report on {worst}")
     _, page = compare(*frames[worst], rule, watch.seed, f"{worst} of watch {watch.name}")
@@ -83,7 +89,8 @@ def _conclude(
     now = datetime.now(UTC)
     exceeds = any(verdict.exceeds for verdict in verdicts.values())
     earlier = read_checks(lake, watch.name)
-    consecutive = 1 + count_before(earlier, version, snapshot.end) if exceeds else 0
+    fresh = timedelta(days=FRESH * watch.drift.days)
+    consecutive = 1 + count_before(earlier, version, snapshot.end, fresh) if exceeds else 0
     cooling = cooling_since(earlier, now, timedelta(hours=watch.drift.cool_down_hours))
     started = exceeds and consecutive >= watch.drift.consecutive and cooling is None
     drifted = [series for series, verdict in verdicts.items() if verdict.exceeds]
@@ -92,7 +99,8 @@ def _conclude(
         reasons.append(
             f"an event at {cooling:%Y-%m-%d %H:%M} already asked for a retrain"
             if cooling
-            else f"check {consecutive} of {watch.drift.consecutive} in a row that a retrain needs"
+            else f"check {consecutive} of {watch.drift.consecutive} in a row that a retrain needs, "
+            f"each with {fresh / timedelta(hours=1):g} h of new rows"
         )
     stem = f"reports/{watch.name}/{snapshot.end:%Y-%m-%d}/drift-{now:%Y%m%dT%H%M%S%f}"
     lake.put(f"{stem}.html", page.encode())
@@ -117,19 +125,31 @@ def _conclude(
 
 
 def read_checks(lake: Lake, watch: str) -> list[DriftCheck]:
-    """Return a watch's drift checks, oldest first."""
+    """Return a watch's recent drift checks, oldest first."""
     keys = (key for key in lake.list(f"reports/{watch}") if "/drift-" in key and key.endswith(".json"))
-    return sorted((DriftCheck(**lake.get_json(key)["check"]) for key in keys), key=lambda check: check.when)
+    newest = sorted(keys, key=lambda key: key.rpartition("/")[2])[-RECENT:]  # named by when they were made
+    return sorted((DriftCheck(**found["check"]) for found in lake.get_jsons(newest)), key=lambda check: check.when)
 
 
-def count_before(earlier: Sequence[DriftCheck], version: int, until: datetime) -> int:
-    """Count how many checks in a row, up to the last, found drift of this version; the same rows count once."""
-    seen = {until}
+def count_before(earlier: Sequence[DriftCheck], version: int, until: datetime, fresh: timedelta) -> int:
+    """Count the verdicts in a row, up to the last, that found drift of this version, each with enough new rows.
+
+    Args:
+        earlier: the checks, oldest first.
+        version: the champion's.
+        until: where the rows of the check that is under way end.
+        fresh: how far apart the ends of two checks' rows lie that count as two.
+    """
+    ends = set()
     for check in reversed(earlier):
         if not check.exceeds or check.version != version:
             break
-        seen.add(check.until)
-    return len(seen) - 1
+        ends.add(check.until)
+    count, last = 0, until
+    for end in sorted(ends, reverse=True):
+        if last - end >= fresh and end < last:
+            count, last = count + 1, end
+    return count
 
 
 def cooling_since(earlier: Sequence[DriftCheck], now: datetime, pause: timedelta) -> datetime | None:

@@ -1,78 +1,27 @@
-"""Has the world moved away from what the champion learnt? One reference sample against the current days.
+"""Has the world moved away from what the champion learnt? One reference against the current days.
 
-The distances are computed here, so that they can be calibrated: sensors are autocorrelated, a day of them is worth a
-handful of independent samples, and a test that counts rows cries wolf on nearly every column. What a distance must
-exceed is therefore measured inside the reference, on blocks as long as the current days. Evidently draws the report
-with these distances and these thresholds, so its page and the verdict agree.
+Each column is judged by its hours: where its level lies, how unsteady it is within the hour, whether it is there, and
+whether it moves at all, always against the same hours of the day. How far hours stray by themselves is measured inside
+the reference (`tasks/drift_limits.py`). Evidently draws the report with these figures and these limits, so its page and
+the verdict agree.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.drift_distance import Floats, Measured, measure
-from tasks.drift_sample import HOURS, ROWS_NEEDED, TIME, blocks, in_order, match, sample_by_hour, slots
+from tasks.drift_columns import SCORE, ColumnDrift, DriftRule, judge_columns
+from tasks.drift_hours import cut, holds
+from tasks.drift_sample import HOURS, ROWS_NEEDED, TIME, Indices, days_of, in_order, match, sample_by_hour, slots
 from watchkeeper.errors import DataError
 
+NAMED = 3  # columns in the reasons: the page lists all
+DAY = pd.Timedelta(days=1)
+
 __all__ = ["ColumnDrift", "DriftRule", "DriftVerdict", "compare", "judge", "sample_by_hour"]
-
-Kind = Literal["none", "values", "spread", "stuck", "unstuck", "missing"]
-
-
-SCORE = "score"
-
-
-@dataclass(frozen=True)
-class DriftRule:
-    """What counts as drift. Distances are in standard deviations (σ) of the reference column.
-
-    Attributes:
-        rows: sampled from each side at most, so that the verdict does not depend on how much data there is.
-        threshold: distance of the values that a drifted column exceeds, whatever the reference did itself. Distances
-            are how far values must be moved on average to turn one distribution into the other (Wasserstein).
-        spread: distance of the values around their own mean that a drifted column exceeds: it sees a changed variance
-            that a wandering mean hides.
-        margin: a drifted column also exceeds `margin` times the largest distance of a block of the reference from the
-            rest of it, if the reference is long enough to have such blocks.
-        share: share of the channels that must drift for a verdict.
-        score: the score column alone is a verdict when it exceeds `score` times its threshold. It is the one column
-            that sees the channels together, and the alarm threshold stands on it; but it is one column, so it must be
-            surer than the others.
-        missing: a channel whose share of missing values rises by more than this has drifted.
-    """
-
-    rows: int = 2000
-    threshold: float = 0.25
-    spread: float = 0.2
-    margin: float = 1.25
-    share: float = 0.3
-    score: float = 2.0
-    missing: float = 0.2
-
-
-@dataclass(frozen=True)
-class ColumnDrift:
-    """One column. Distances and their thresholds are in σ of the reference; means are None where nothing is present.
-
-    `kind` says what drifted: the values, their spread, a channel that stuck, one that was constant and is no longer, or
-    the share of missing values.
-    """
-
-    column: str
-    kind: Kind
-    statistic: float
-    threshold: float
-    spread: float
-    spread_threshold: float
-    drifted: bool
-    reference_mean: float | None
-    current_mean: float | None
-    missing_reference: float
-    missing_current: float
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -82,13 +31,13 @@ class DriftVerdict:
     Attributes:
         exceeds: whether the rule is exceeded.
         share: share of the channels that drifted; the score is not counted.
-        columns: the score and every channel, drifted ones first, then by distance over threshold.
+        columns: the score and every channel, drifted ones first, then by how near they are to their limits.
         reasons: sentences for people.
-        rows_reference: rows compared, after matching and sampling.
-        rows_current: the same; equal to `rows_reference`.
+        rows_reference: rows in the hours that were compared.
+        rows_current: the same.
         hours_compared: hours of the day (UTC) present on both sides.
         weekends_apart: whether weekends were compared with weekends only.
-        blocks: blocks of the reference that set the thresholds; 0: too short for that, fixed thresholds alone.
+        matched: whether hours were compared with the same hours; not so if the reference has them on one day alone.
         period_reference: first and last timestamp of the reference, ISO 8601.
         period_current: the same of the current rows.
     """
@@ -101,7 +50,7 @@ class DriftVerdict:
     rows_current: int
     hours_compared: int
     weekends_apart: bool
-    blocks: int
+    matched: bool
     period_reference: tuple[str, str]
     period_current: tuple[str, str]
 
@@ -119,71 +68,73 @@ def compare(
 ) -> tuple[DriftVerdict, str]:
     """Judge drift and write the report. Arguments and errors as in `judge`; `subject` stands in the page's heading.
 
+    Args:
+        reference: see `judge`.
+        current: see `judge`.
+        rule: see `judge`.
+        seed: for the rows that the page draws.
+        subject: what the rows are of.
+
     Returns:
         The verdict, and one HTML page that loads nothing from a network: the verdict first, then Evidently's report of
         the columns that moved most.
     """
     from tasks.drift_report import page  # Evidently takes seconds to import
 
-    verdict, matched_reference, matched_current = _judge(reference, current, rule, seed)
-    return verdict, page(verdict, matched_reference, matched_current, subject)
+    reference, current = in_order(reference, "reference"), in_order(current, "current")
+    verdict = judge(reference, current, rule)
+    of_reference, of_current, _ = slots(reference[TIME], current[TIME])
+    rows_reference, rows_current = match(of_reference, of_current, rule.rows, np.random.default_rng(seed))
+    return verdict, page(verdict, reference.iloc[rows_reference], current.iloc[rows_current], subject)
 
 
-def judge(reference: pd.DataFrame, current: pd.DataFrame, rule: DriftRule, seed: int) -> DriftVerdict:
+def judge(reference: pd.DataFrame, current: pd.DataFrame, rule: DriftRule) -> DriftVerdict:
     """Judge drift, without a report.
 
     Args:
         reference: `timestamp` (datetime64[us, UTC]), `score` (the champion's) and channels (float32, NaN missing),
-            from when the champion was trained. Two weeks and 10,000 rows or more let it measure its own variation.
+            from when the champion was trained. Two weeks let it measure its own variation.
         current: the same columns, in any order, of the days to judge.
         rule: what counts as drift.
-        seed: for the samples.
 
     Raises:
         DataError: a column is missing on a side, a timestamp is not in UTC, or too few rows lie in matching hours.
     """
-    return _judge(reference, current, rule, seed)[0]
-
-
-def _judge(
-    reference: pd.DataFrame, current: pd.DataFrame, rule: DriftRule, seed: int
-) -> tuple[DriftVerdict, pd.DataFrame, pd.DataFrame]:
-    """Return the verdict and the rows that it compared."""
     names = _columns(reference, current)
     reference, current = in_order(reference, "reference"), in_order(current, "current")
-    rng = np.random.default_rng(seed)
-    slots_reference, slots_current, weekends_apart = slots(reference[TIME], current[TIME])
-    rows_reference, rows_current = match(slots_reference, slots_current, rule.rows, rng)
-    if len(rows_current) < ROWS_NEEDED:
+    of_reference, of_current, weekends_apart = slots(reference[TIME], current[TIME])
+    common = np.intersect1d(of_reference, of_current)
+    reference_in, current_in = np.isin(of_reference, common), np.isin(of_current, common)
+    rows = min(int(reference_in.sum()), int(current_in.sum()))
+    if rows < ROWS_NEEDED:
         raise DataError(
-            f"drift cannot be judged: {len(rows_current)} rows lie in hours of the day that reference and current "
-            f"share, wanted {ROWS_NEEDED}; check a longer period, or take a reference that covers these hours"
+            f"{rows} rows lie in hours of the day that the reference and the current rows share, wanted {ROWS_NEEDED}; "
+            f"check a longer period, or take a reference that covers these hours"
         )
-
-    values_reference, values_current = _values(reference, names), _values(current, names)
-    found = measure(values_reference[rows_reference], values_current[rows_current])
-    within = [
-        measure(values_reference[rest], values_reference[block])
-        for rest, block in blocks(reference[TIME], current[TIME], slots_reference, slots_current, rule.rows, rng)
+    matched = bool(days_of(reference[TIME], of_reference)[common].min() >= 2)
+    compared: list[Indices] = [
+        np.where(inside, each if matched else 0, -1)
+        for each, inside in ((of_reference, reference_in), (of_current, current_in))
     ]
-    columns = [_column(name, i, found, within, rule) for i, name in enumerate(names)]
+    sides = cut(reference, current, names, compared)
+    days = (reference[TIME].iloc[-1] - reference[TIME].iloc[0]) / DAY
+    columns = judge_columns(names, *sides, (holds(reference, names), holds(current, names)), days, rule)
     exceeds, share, reasons = _decide(columns, rule)
-    if not within:
-        reasons.append("The reference is too short to measure its own variation: the fixed thresholds stand alone.")
-    verdict = DriftVerdict(
+    if not matched:
+        reasons.append("The reference is shorter than two days: its hours of the day are not told apart.")
+    return DriftVerdict(
         exceeds=exceeds,
         share=share,
-        columns=tuple(sorted(columns, key=lambda column: (not column.drifted, -excess(column), column.column))),
+        columns=tuple(sorted(columns, key=lambda column: (not column.drifted, -column.excess, column.column))),
         reasons=tuple(reasons),
-        rows_reference=len(rows_reference),
-        rows_current=len(rows_current),
-        hours_compared=len(np.unique(slots_current[rows_current] % HOURS)),
+        rows_reference=int(reference_in.sum()),
+        rows_current=int(current_in.sum()),
+        hours_compared=len(np.unique(common % HOURS)),
         weekends_apart=weekends_apart,
-        blocks=len(within),
+        matched=matched,
         period_reference=_period(reference),
         period_current=_period(current),
     )
-    return verdict, reference.iloc[rows_reference], current.iloc[rows_current]
 
 
 def _columns(reference: pd.DataFrame, current: pd.DataFrame) -> list[str]:
@@ -205,75 +156,24 @@ def _columns(reference: pd.DataFrame, current: pd.DataFrame) -> list[str]:
     return names
 
 
-def _column(name: str, i: int, found: Measured, within: Sequence[Measured], rule: DriftRule) -> ColumnDrift:
-    """Judge one column against the fixed thresholds and against what the reference did itself."""
-    threshold = max([rule.threshold, *(rule.margin * float(block.distance[i]) for block in within)])
-    spread_threshold = max([rule.spread, *(rule.margin * float(block.spread[i]) for block in within)])
-    missing_reference, missing_current = (float(side[i]) for side in found.missing)
-    usual_rise = max([0.0, *(float(block.missing[1][i] - block.missing[0][i]) for block in within)])
-    mean_reference, mean_current = (None if np.isnan(side[i]) else float(side[i]) for side in found.mean)
-
-    kind: Kind = "none"
-    reason = "within its limits" if found.present[i] else "too few values to compare"
-    if missing_current - missing_reference > max(rule.missing, usual_rise):
-        kind = "missing"
-        reason = f"missing in {missing_current:.0%} of the rows, {missing_reference:.0%} in the reference"
-        if missing_current == 1:
-            reason = "no values at all: " + reason
-    elif found.stuck[i] and mean_reference is not None and not any(block.stuck[i] for block in within):
-        kind, reason = "stuck", f"stuck at {mean_current:.6g}; the reference varies around {mean_reference:.6g}"
-    elif found.unstuck[i]:
-        kind, reason = "unstuck", f"constant at {mean_reference:.6g} in the reference, now around {mean_current:.6g}"
-    elif found.distance[i] > threshold:
-        kind, reason = "values", f"values moved by {found.distance[i]:.2f} σ, limit {threshold:.2f}"
-    elif found.spread[i] > spread_threshold:
-        ratio = found.deviation[1][i] / found.deviation[0][i]
-        kind = "spread"
-        reason = f"spread {ratio:.2f} times as wide, {found.spread[i]:.2f} σ, limit {spread_threshold:.2f}"
-    elif found.present[i] and found.deviation[0][i] == 0:
-        reason = "constant on both sides"
-    return ColumnDrift(
-        column=name,
-        kind=kind,
-        statistic=float(found.distance[i]),
-        threshold=threshold,
-        spread=float(found.spread[i]),
-        spread_threshold=spread_threshold,
-        drifted=kind != "none",
-        reference_mean=mean_reference,
-        current_mean=mean_current,
-        missing_reference=missing_reference,
-        missing_current=missing_current,
-        reason=reason,
-    )
-
-
-def excess(column: ColumnDrift) -> float:
-    """Return how many times its threshold a column's larger distance is."""
-    return max(column.statistic / column.threshold, column.spread / column.spread_threshold)
-
-
 def _decide(columns: Sequence[ColumnDrift], rule: DriftRule) -> tuple[bool, float, list[str]]:
     """Return the verdict, the share of channels that drifted, and the reasons."""
-    score, *channels = columns
-    drifted = [channel.column for channel in channels if channel.drifted]
+    channels = [column for column in columns if column.column != SCORE]
+    drifted = [channel for channel in channels if channel.drifted]
     share = len(drifted) / len(channels)
-    enough = share >= rule.share
-    sure = score.drifted and (score.kind not in ("values", "spread") or excess(score) >= rule.score)
-    reasons = [
-        f"{len(drifted)} of {len(channels)} channels drifted ({share:.0%}); "
-        f"{rule.share:.0%} {'are' if enough else 'would be'} enough for a verdict."
-    ]
-    if score.drifted:
-        weight = "enough for a verdict alone" if sure else f"{rule.score:g} times its limit would be a verdict alone"
-        reasons.append(f"The champion's score drifted: {score.reason} ({weight}).")
-    return enough or sure, share, reasons
+    enough = share >= rule.share and len(drifted) > 1
+    alone = [column for column in columns if column.alone]
+    reasons = [f"{len(drifted)} of {len(channels)} channels drifted ({share:.0%})."]
+    if enough:
+        reasons[0] = f"{reasons[0][:-1]}; {rule.share:.0%} are enough for a verdict."
+    reasons += [f"{_called(column)}: {column.reason}; enough for a verdict alone." for column in alone[:NAMED]]
+    if len(alone) > NAMED:
+        reasons.append(f"{len(alone) - NAMED} more columns would be enough alone.")
+    return enough or bool(alone), share, reasons
 
 
-def _values(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
-    """Return the columns as float64 (rows, column), everything that is not finite as NaN."""
-    values = frame[list(names)].to_numpy(dtype=np.float64)
-    return np.where(np.isfinite(values), values, np.nan)
+def _called(column: ColumnDrift) -> str:
+    return "The champion's score" if column.column == SCORE else column.column
 
 
 def _period(frame: pd.DataFrame) -> tuple[str, str]:

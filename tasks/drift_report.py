@@ -2,17 +2,15 @@
 
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from tasks.drift import ColumnDrift, DriftVerdict
-from tasks.drift_distance import Floats, distance, spread
 from tasks.drift_sample import TIME
 
 DRAWN = 12  # columns that Evidently draws, farthest first: 500 columns take it minutes and 40 MB
-DISTANCE, SPREAD = "watchkeeper_distance", "watchkeeper_spread"  # our statistics' names in Evidently
 
 STYLE = """
 .verdict { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; margin: 24px auto; }
@@ -51,8 +49,8 @@ def page(verdict: DriftVerdict, reference: pd.DataFrame, current: pd.DataFrame, 
 
 
 def _drawable(column: ColumnDrift) -> bool:
-    """Whether the distances alone decided on the column, so that Evidently's page can say the same."""
-    return column.kind in ("none", "values", "spread") and column.statistic + column.spread > 0
+    """Whether level and spread alone decided on the column, so that Evidently's page can say the same."""
+    return column.kind in ("none", "values", "spread") and column.moved != 0
 
 
 # The verdict
@@ -62,19 +60,16 @@ def _verdict_section(verdict: DriftVerdict, drawn: Sequence[ColumnDrift], title:
     drifted = [column for column in verdict.columns if column.drifted]
     others = [column for column in verdict.columns if not column.drifted]
     apart = ", weekends with weekends" if verdict.weekends_apart else ""
-    limits = (
-        f"A limit is the larger of the fixed threshold and what {verdict.blocks} stretches of the reference, each as "
-        f"long as the current period, differ from the rest of it, with a margin."
-        if verdict.blocks
-        else "The limits are the fixed thresholds."
-    )
+    hours = "each with the same hours of the day" if verdict.matched else "all hours together"
     return (
         f"<style>{STYLE}</style>"
         f'<section class="verdict"><h1{" class=drift" if verdict.exceeds else ""}>{title}</h1>'
         f"<p>{'<br>'.join(html.escape(reason) for reason in verdict.reasons)}</p>"
-        f"<p>Current: {_days(verdict.period_current)}. Reference: {_days(verdict.period_reference)}.<br>"
-        f"Compared: {verdict.rows_current} rows of each, matched over {verdict.hours_compared} hours of the day "
-        f"(UTC){apart}. {limits} σ is the reference's standard deviation.</p>"
+        f"<p>Current: {_days(verdict.period_current)}, {verdict.rows_current} rows. "
+        f"Reference: {_days(verdict.period_reference)}, {verdict.rows_reference} rows.<br>"
+        f"Compared over {verdict.hours_compared} hours of the day (UTC), {hours}{apart}. A limit is what chance "
+        f"exceeds twice in ten thousand checks, given how the column strays in the reference. "
+        f"σ is the reference's standard deviation around its usual course over the day.</p>"
         + (_table(drifted) if drifted else "<p>No column drifted.</p>")
         + (
             f"<details><summary>{len(others)} columns within their limits</summary>{_table(others)}</details>"
@@ -98,14 +93,15 @@ def _table(columns: Sequence[ColumnDrift]) -> str:
         f"<tr{' class=drifted' if column.drifted else ''}><td>{html.escape(column.column)}</td>"
         f"<td>{html.escape(column.reason)}</td>"
         f'<td class="n">{_number(column.reference_mean)}</td><td class="n">{_number(column.current_mean)}</td>'
-        f'<td class="n">{column.statistic:.2f} / {column.threshold:.2f}</td>'
-        f'<td class="n">{column.spread:.2f} / {column.spread_threshold:.2f}</td>'
+        f'<td class="n">{column.moved:+.2f} / {column.limit:.2f}</td>'
+        f'<td class="n">{column.spread:.2f} / {column.spread_limit:.2f}</td>'
         f'<td class="n">{column.missing_reference:.0%} → {column.missing_current:.0%}</td></tr>'
         for column in columns
     )
     return (
         '<table><tr><th>column</th><th>finding</th><th class="n">mean, reference</th><th class="n">mean, current</th>'
-        '<th class="n">distance / limit (σ)</th><th class="n">spread / limit (σ)</th><th class="n">missing</th></tr>'
+        '<th class="n">level moved / limit (σ)</th><th class="n">spread / limit (factor)</th>'
+        '<th class="n">missing</th></tr>'
         f"{rows}</table>"
     )
 
@@ -123,17 +119,14 @@ def _days(period: tuple[str, str]) -> str:
 
 
 def _evidently(drawn: Sequence[ColumnDrift], reference: pd.DataFrame, current: pd.DataFrame) -> str:
-    """Let Evidently draw columns, with our statistics and thresholds, so that it marks the same ones as drifted."""
+    """Let Evidently draw columns, with our figures and limits, so that it marks the same ones as drifted."""
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
-    _register_statistics()
     names = _harmless([column.column for column in drawn])
     metrics = [
-        ValueDrift(column=name, method=SPREAD, threshold=column.spread_threshold)
-        if column.kind == "spread"
-        else ValueDrift(column=name, method=DISTANCE, threshold=column.threshold)
-        for name, column in zip(names, drawn, strict=True)
+        ValueDrift(column=name, method=_register(place, column), threshold=_shown(column)[2])
+        for place, (name, column) in enumerate(zip(names, drawn, strict=True))
     ]
     definition = DataDefinition(numerical_columns=names)
     sides = []
@@ -148,27 +141,29 @@ def _evidently(drawn: Sequence[ColumnDrift], reference: pd.DataFrame, current: p
     return _repeatable(str(snapshot.get_html_str(as_iframe=False)))
 
 
-def _register_statistics() -> None:
-    """Make our distances known to Evidently by name; doing so twice changes nothing."""
+def _shown(column: ColumnDrift) -> tuple[str, float, float]:
+    """Return what decided on a column: words, figure and limit."""
+    if column.kind == "spread":
+        return "factor between the spreads", max(column.spread, 1 / column.spread), column.spread_limit
+    return "shift of the level in σ", abs(column.moved), column.limit
+
+
+def _register(place: int, column: ColumnDrift) -> str:
+    """Make the verdict's figure on a column known to Evidently as a drift method, and return the method's name.
+
+    The figure cannot be had from the drawn rows alone, so the method gives back what was found.
+    """
     from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
     from evidently.legacy.core import ColumnType
 
-    for name, shown, statistic in (
-        (DISTANCE, "distance in σ of the reference (Wasserstein)", distance),
-        (SPREAD, "distance in σ of the reference around the means (Wasserstein)", spread),
-    ):
+    words, figure, limit = _shown(column)
 
-        def decide(
-            reference: "pd.Series[float]",
-            current: "pd.Series[float]",
-            feature_type: object,  # noqa: ARG001 - Evidently's signature
-            threshold: float,
-            statistic: Callable[[Floats, Floats], float] = statistic,
-        ) -> tuple[float, bool]:
-            found = statistic(np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64))
-            return found, found > threshold
+    def decide(*_: object) -> tuple[float, bool]:
+        return figure, figure > limit
 
-        register_stattest(StatTest(name, shown, [ColumnType.Numerical]), decide)
+    name = f"watchkeeper_{place}"  # a later page takes the name over: nothing grows from check to check
+    register_stattest(StatTest(name, words, [ColumnType.Numerical]), decide)
+    return name
 
 
 def _harmless(names: Sequence[str]) -> list[str]:

@@ -14,11 +14,7 @@ Times: TypeAlias = "pd.Series[pd.Timestamp]"
 
 TIME = "timestamp"
 HOURS = 24
-DAY = pd.Timedelta(days=1)
-ROWS_NEEDED = 200  # per side, in matching hours: below that, chance alone moves a distance by about a tenth of a σ
-BLOCKS_NEEDED = 3  # blocks of the reference against the rest of it, before their largest distance means anything
-BLOCK_ROWS_NEEDED = 48  # in such a block: fewer rows make its distance larger, which errs on the quiet side
-BLOCKS_MAX = 16  # enough for the largest distance; more only costs time
+ROWS_NEEDED = 200  # per side, in matching hours: below that there is nothing to judge
 
 
 def sample_by_hour(frame: pd.DataFrame, hours: Iterable[int], rows: int, seed: int) -> pd.DataFrame:
@@ -56,7 +52,8 @@ def in_order(frame: pd.DataFrame, side: str) -> pd.DataFrame:
 def slots(reference: Times, current: Times) -> tuple[Indices, Indices, bool]:
     """Name the slot of each row: its hour of the day (UTC), plus 24 on Saturdays and Sundays.
 
-    Where the reference lacks an hour of the kind of day that the current rows have, weekends are not told apart.
+    Where the reference has an hour of the kind of day that the current rows have on fewer than two days, weekends are
+    not told apart.
 
     Returns:
         The slots of both sides, and whether weekends are told apart.
@@ -64,9 +61,16 @@ def slots(reference: Times, current: Times) -> tuple[Indices, Indices, bool]:
     plain = [np.asarray(times.dt.hour, dtype=np.int64) for times in (reference, current)]
     weekend = [np.asarray(times.dt.dayofweek >= 5, dtype=np.int64) for times in (reference, current)]
     apart = [hour + HOURS * late for hour, late in zip(plain, weekend, strict=True)]
-    if np.isin(np.unique(apart[1]), apart[0]).all():
+    if days_of(reference, apart[0])[np.unique(apart[1])].min(initial=2) >= 2:
         return apart[0], apart[1], True
     return plain[0], plain[1], False
+
+
+def days_of(times: Times, slots: Indices) -> Indices:
+    """Count on how many days each slot has rows: (48,)."""
+    day = times.dt.tz_localize(None).to_numpy().astype("datetime64[D]").astype(np.int64)
+    seen = np.unique(np.stack([day, slots]), axis=1)
+    return np.bincount(seen[1], minlength=2 * HOURS)
 
 
 def match(
@@ -92,36 +96,3 @@ def draw(slots: Indices, quota: Mapping[int, int], rng: np.random.Generator) -> 
         edges = np.arange(count + 1) * len(rows) // max(1, count)
         drawn.append(rows[edges[:-1] + (rng.random(count) * np.diff(edges)).astype(np.int64)])
     return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, dtype=np.int64)
-
-
-def blocks(
-    reference: Times,
-    current: Times,
-    slots: Indices,
-    slots_current: Indices,
-    rows: int,
-    rng: np.random.Generator,
-) -> list[tuple[Indices, Indices]]:
-    """Cut blocks as long as the current days out of the reference, one from each day on, and match each with the rest.
-
-    Returns:
-        Pairs of row numbers of the reference, (rest, block); none where the reference is not twice as long as a block,
-        or gives fewer than `BLOCKS_NEEDED`.
-    """
-    days = ((reference - reference.iloc[0]) / DAY).to_numpy(dtype=np.float64)
-    length = max(1, int(np.ceil((current.iloc[-1] - current.iloc[0]) / DAY)))
-    reference_days = int(np.ceil(days[-1]))
-    if reference_days < 2 * length:
-        return []
-    starts = np.arange(reference_days - length + 1)
-    if len(starts) > BLOCKS_MAX:
-        starts = starts[np.linspace(0, len(starts) - 1, BLOCKS_MAX).astype(np.int64)]
-    alike = np.isin(slots, slots_current)
-    pairs = []
-    for start in starts:
-        inside = (days >= start) & (days < start + length)
-        block, rest = np.flatnonzero(inside & alike), np.flatnonzero(~inside & alike)
-        drawn_rest, drawn_block = match(slots[rest], slots[block], rows, rng)
-        if len(drawn_block) >= BLOCK_ROWS_NEEDED:
-            pairs.append((rest[drawn_rest], block[drawn_block]))
-    return pairs if len(pairs) >= BLOCKS_NEEDED else []

@@ -43,19 +43,46 @@ def check(
 )
 def test_checks_in_a_row(earlier: list[DriftCheck], count: int) -> None:
     """A check without drift or of another version breaks the row; the same rows judged again count once."""
-    assert count_before(earlier, version=1, until=NOON + 9 * HOUR) == count
+    assert count_before(earlier, version=1, until=NOON + 9 * HOUR, fresh=HOUR) == count
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 2), st.integers(0, 4)), max_size=12))
-def test_checks_in_a_row_against_a_slow_loop(story: list[tuple[bool, int, int]]) -> None:
-    """Distinct stretches of rows in the unbroken tail, without the one that is judged now."""
+@pytest.mark.parametrize(
+    ("hours", "count"),
+    [
+        ([23], 0),
+        ([*range(1, 24)], 0),  # hourly checks for less than a day: all say the same
+        ([*range(24)], 1),
+        ([0], 1),
+        ([-23], 1),  # the newest pair is two days apart, and so it counts once
+        ([-24, 0], 2),
+        ([-24, -12, 0, 12], 2),
+        ([*range(-71, 24)], 3),
+    ],
+)
+def test_a_verdict_on_almost_the_same_rows_is_no_second_one(hours: list[int], count: int) -> None:
+    """With a window of four days, verdicts count when their rows end a day apart, however often checks run."""
+    earlier = [check(hour) for hour in hours]
+    assert count_before(earlier, version=1, until=NOON + 24 * HOUR, fresh=24 * HOUR) == count
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 2), st.integers(0, 12)), max_size=12),
+    st.integers(1, 5),
+)
+def test_checks_in_a_row_against_a_slow_loop(story: list[tuple[bool, int, int]], fresh: int) -> None:
+    """The longest chain of ends in the unbroken tail that lie `fresh` apart, tried hour by hour."""
     earlier = [check(hour, exceeds=e, version=v, until=u) for hour, (e, v, u) in enumerate(story)]
-    tail: list[int] = []
+    tail: set[int] = set()
     for exceeds, version, until in reversed(story):
         if not exceeds or version != 1:
             break
-        tail.append(until)
-    assert count_before(earlier, 1, NOON + 4 * HOUR) == len({until for until in tail if until != 4})
+        tail.add(until)
+    best = {12: 0}  # by end: how many verdicts lie after it, the one under way not counted
+    for end in range(12, -1, -1):
+        if end in tail:
+            best |= {end: max((n + 1 for later, n in best.items() if later - end >= fresh), default=0)}
+    chains = [n for end, n in best.items() if end <= 12]
+    assert count_before(earlier, 1, NOON + 12 * HOUR, fresh * HOUR) == max(chains)
 
 
 @pytest.mark.parametrize(
