@@ -61,8 +61,8 @@ def validate(
     """Validate one batch.
 
     Rows that are out of order are put in order. A row goes to quarantine when its timestamp is missing, on no calendar,
-    in the future, stands twice, or lies before the newest row already stored (late), when a reading is infinite, or
-    when its label is none.
+    in the future, stands twice, or lies before the newest row already stored (late), when a reading is infinite, when
+    its label is none, or when the source could not read it.
 
     Args:
         batch: as the source gave it.
@@ -98,6 +98,8 @@ def validate(
     reason[times > latest] = "timestamp is in the future"
     reason[(times < FIRST_US) | (times > LAST_US)] = "timestamp is outside the years 1 to 9999"
     reason[missing] = "timestamp is missing"
+    if batch.reasons is not None:  # the source knows better why it could not read a row
+        reason = np.where(batch.reasons == "", reason, batch.reasons)
     seen &= ~missing
 
     keep = order[(reason[order] == "") & ~seen[order]]
@@ -138,9 +140,14 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _values(table: pa.Table, channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
-    columns = [table[name].cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy() for name in channels]
+    values = np.empty((len(table), len(channels)), dtype=np.float32)
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and so goes to quarantine
-        return np.stack(columns, axis=1).astype(np.float32) if columns else np.empty((len(table), 0), np.float32)
+        for at, name in enumerate(channels):
+            column = table[name]
+            if column.type != pa.float32():
+                column = column.cast(pa.float64(), safe=False)
+            values[:, at] = column.fill_null(np.nan).to_numpy()
+    return values
 
 
 def _labels(batch: Batch) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
@@ -160,7 +167,7 @@ def _labels(batch: Batch) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
 def _quarantine(batch: Batch, rows: npt.NDArray[np.int64], reasons: npt.NDArray[np.object_]) -> pa.Table:
     part = batch.table.take(pa.array(rows))
     part = part.add_column(0, "reason", pa.array(list(reasons), pa.string()))
-    part = part.add_column(0, "row", pa.array(rows, pa.int64()))
+    part = part.add_column(0, "row", pa.array(rows if batch.rows is None else batch.rows[rows], pa.int64()))
     return part.add_column(0, "origin", pa.array([batch.origin] * len(rows), pa.string()))
 
 
@@ -174,9 +181,8 @@ def _warnings(batch: Batch, channels: tuple[str, ...], values: npt.NDArray[np.fl
     for name, share in zip(channels, missing, strict=True):
         if share >= MISSING_WARNING:
             warnings.append(f"{batch.origin}: channel {name} lacks {share:.0%} of its readings")
-    filled = np.where(np.isnan(values), -np.inf, values)
-    lowest = np.where(np.isnan(values), np.inf, values).min(axis=0)
-    constant = [name for name, low, high in zip(channels, lowest, filled.max(axis=0), strict=True) if low == high]
+    lowest, highest = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)  # NaN where all are missing
+    constant = [name for name, low, high in zip(channels, lowest, highest, strict=True) if low == high]
     if constant:
         tail = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
         warnings.append(f"{batch.origin}: constant channel {', '.join(constant[:5])}{tail}")

@@ -116,6 +116,8 @@ budget = 8
 imported = "oracle"
 [agent]
 episodes = 2
+[drift]
+days = 2
 """
 """A whole retrain of this watch takes a few CPU-seconds; the lstm would double them."""
 

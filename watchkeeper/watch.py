@@ -1,18 +1,17 @@
 """A watch: a named group of series that share one model, one schedule, one label budget and one alarm budget."""
 
 import difflib
-import os
 import re
 import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
 from watchkeeper.errors import WatchError
 from watchkeeper.settings import first_problem
+from watchkeeper.sources import FolderSource, Source, Table
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a watch, a series or a channel-free path part may be called: it becomes part of paths in the lake."""
@@ -21,62 +20,6 @@ MemberName = Literal["norm", "pca", "ridge", "vae", "lstm", "quiet", "iforest"]
 """The base members that there are (models/members.py)."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Table(BaseModel):
-    """A table of a watch file: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Shift(Table):
-    """The plant's world changes after so many days and stays changed."""
-
-    after_days: float = Field(gt=0)
-    strength: float = Field(default=1.0, gt=0)
-
-
-class PlantSource(Table):
-    """A fabricated water-treatment plant (tasks/sources/plant.py), for demos and tests."""
-
-    kind: Literal["plant"]
-    start: datetime
-    days: float = Field(default=21, gt=0)
-    seed: int = 0
-    lines: int = Field(default=2, ge=1, le=64)
-    shift: Shift | None = None
-
-    @field_validator("start")
-    @classmethod
-    def _utc(cls, start: datetime) -> datetime:
-        return start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
-
-
-class ParquetSource(Table):
-    """A folder of Parquet files, one series each; a series may be spread over several files.
-
-    The series is the file name up to its first dot: `smd_machine_1_6.train.parquet` is `smd_machine_1_6`.
-    """
-
-    kind: Literal["parquet"]
-    folder: str
-    files: str = "*.parquet"
-    timestamp: str = "timestamp"
-    label: str = "label"
-
-    def path(self) -> Path:
-        """Return the folder, with environment variables filled in.
-
-        Raises:
-            WatchError: a variable that the folder names is not set.
-        """
-        filled = os.path.expandvars(self.folder)
-        if missing := re.search(r"\$\{?(\w+)", filled):
-            raise WatchError(
-                f"source folder {self.folder}: the environment variable {missing[1]} is not set; "
-                f"set it to the folder that holds {self.files}"
-            )
-        return Path(filled)
 
 
 class SplitRule(Table):
@@ -113,7 +56,7 @@ class AgentRule(Table):
 class DriftRule(Table):
     """When the world counts as changed (tasks/drift.py)."""
 
-    days: float = Field(default=2.0, gt=0, description="how many of the latest days are compared")
+    days: float = Field(default=4.0, gt=0, description="how many of the latest days are compared")
     share: Share = 0.3
     consecutive: int = Field(default=2, ge=1, description="checks in a row that must find drift")
     cool_down_hours: float = Field(default=24.0, ge=0)
@@ -160,7 +103,7 @@ class Watch(Table):
     """What is watched and how. See watches/plant.toml for each key with its meaning."""
 
     name: str
-    source: Annotated[PlantSource | ParquetSource, Field(discriminator="kind")]
+    source: Source
     channels: tuple[str, ...] = ()
     window: int = Field(default=50, ge=2, le=10_000)
     stride: int = Field(default=1, ge=1)
@@ -212,7 +155,7 @@ def load_watch(name: str, folder: Path, data: Path | None = None) -> Watch:
         raise WatchError(f"{file}: not valid TOML: {error}") from error
     except ValidationError as error:
         raise WatchError(f"{file}: {first_problem(error)}") from error
-    if data is None or not isinstance(watch.source, ParquetSource):
+    if data is None or not isinstance(watch.source, FolderSource):
         return watch
     place = Template(watch.source.folder).safe_substitute(WATCHKEEPER_DATA=data)
     return watch.model_copy(update={"source": watch.source.model_copy(update={"folder": place})})

@@ -4,11 +4,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from watchkeeper.errors import DataError
 from watchkeeper.records import Refusal
-from watchkeeper.watch import ParquetSource, PlantSource
+from watchkeeper.sources import PlantSource, Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,17 +22,19 @@ class Batch:
         origin: where the rows came from, for messages.
         table: a column `timestamp`, the channels, and perhaps a column `label`.
         content: digest of the file whose rows these all are; None where there is no file, or rows of it were left out.
+        rows: int64 (time,), where each row stands in the file, from 0; None: in the order of the table.
+        reasons: str (time,), why the source itself could not read a row, "" where it could; None: it could read all.
     """
 
     series: str
     origin: str
     table: pa.Table
     content: str | None = None
+    rows: npt.NDArray[np.int64] | None = None
+    reasons: npt.NDArray[np.object_] | None = None
 
 
-def read_source(
-    source: PlantSource | ParquetSource, until: datetime | None, seen: Collection[str] = ()
-) -> Iterator[Batch | Refusal]:
+def read_source(source: Source, until: datetime | None, seen: Collection[str] = ()) -> Iterator[Batch | Refusal]:
     """Read a source, file by file.
 
     Args:
@@ -43,10 +47,18 @@ def read_source(
     """
     if source.kind == "plant":
         yield from _read_plant(source, until)
-    else:
+    elif source.kind == "parquet":
         from tasks.sources.parquet import read_parquet
 
         yield from read_parquet(source, until, seen)
+    elif source.kind == "csv":
+        from tasks.sources.delimited import read_csv
+
+        yield from read_csv(source, until, seen)
+    else:
+        from tasks.sources.benchmarks import read_benchmark
+
+        yield from read_benchmark(source, until, seen)
 
 
 def _read_plant(source: PlantSource, until: datetime | None) -> Iterator[Batch]:

@@ -1,22 +1,21 @@
 """A folder of Parquet files, one series each. The series is the file name up to its first dot."""
 
-import hashlib
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.sources import Batch
-from watchkeeper.errors import DataError
+from tasks.sources.folder import READ_ERRORS, TIME, bad_name, before, content_of, first_line, list_files, stem_of
+from tasks.sources.times import SKIPPED, TWICE, Ints, to_utc
+from watchkeeper.clock import to_microseconds
 from watchkeeper.records import Refusal
-from watchkeeper.watch import NAME, ParquetSource
-
-TIME = pa.timestamp("us", tz="UTC")
-READ_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError)
-"""What pyarrow raises for a file that is damaged, or written by something that it does not know."""
+from watchkeeper.sources import ParquetSource
 
 
 def read_parquet(
@@ -24,94 +23,97 @@ def read_parquet(
 ) -> Iterator[Batch | Refusal]:
     """Read the folder's files in the order of series and of their first timestamp. A bad file never stops the others.
 
+    Files on a made-up clock come in the order of their names, and each goes on where the one before it ended.
+
     Raises:
         DataError: the folder is missing or holds no such file.
     """
-    folder = source.path()
-    if not folder.is_dir():
-        raise DataError(f"source folder {folder} does not exist; correct `folder` in the watch file")
-    files = sorted(path for path in folder.glob(source.files) if path.is_file())
-    if not files:
-        raise DataError(f"source folder {folder} holds no file {source.files}")
-    opened: list[tuple[str, int, Path]] = []
-    contents: dict[Path, str | None] = {path: _content(path) for path in files}
-    for path in files:
-        if contents[path] in seen:
-            continue
-        found = _first_timestamp(path, source)
-        if isinstance(found, Refusal):
-            yield found
-        else:
-            opened.append((path.name.split(".")[0], found, path))
-    for series, _, path in sorted(opened):
+    opened: list[tuple[str, int, Path, str | None]] = []
+    for series, group in groupby(sorted(list_files(source), key=stem_of), key=stem_of):
+        paths = list(group)
+        contents = [content_of(series, [path]) for path in paths]
+        first = 0 if source.start is None else to_microseconds(source.start)
+        for path, content in zip(paths, contents, strict=True):
+            # Files on a made-up clock are counted even when they are known: the next one starts behind them.
+            if all(one in seen for one in contents) or (content in seen and source.start is None):
+                continue
+            found = bad_name(series, path.name) or _open(path, source)
+            if isinstance(found, Refusal):
+                yield found
+                if source.start is not None:
+                    break  # nobody can say when the next one starts
+            else:
+                if content not in seen:
+                    opened.append((series, first if source.start is not None else found, path, content))
+                first += round(found * (source.interval_s or 0) * 1e6)
+    for series, first, path, content in sorted(opened, key=lambda one: one[:3]):
         try:
             table = pq.ParquetFile(path).read()
+            batch = _batch(series, path.name, table, source, first)
         except READ_ERRORS as error:
-            yield Refusal(origin=path.name, reason=f"cannot be read: {_line(error)}")
+            yield Refusal(origin=path.name, reason=f"cannot be read: {first_line(error)}")
             continue
-        cut = _cut(_renamed(table, source), until)
-        yield Batch(series, path.name, cut, contents[path] if len(cut) == len(table) else None)
+        keep = before(batch.table["timestamp"], until)
+        if keep is None or pc.all(keep).as_py() is not False:
+            yield Batch(series, batch.origin, batch.table, content, batch.rows, batch.reasons)
+        else:
+            rows = np.flatnonzero(np.asarray(keep))
+            reasons = None if batch.reasons is None else batch.reasons[rows]
+            yield Batch(series, batch.origin, batch.table.filter(keep), None, rows, reasons)
 
 
-def _content(path: Path) -> str | None:
-    """Return series and digest of a file; None where it cannot be read, which is said when it is opened.
-
-    The series belongs to it: two idle machines may well send files that are equal to the byte.
-    """
-    try:
-        with path.open("rb") as file:
-            return f"{path.name.split('.')[0]}:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError:
-        return None
-
-
-def _first_timestamp(path: Path, source: ParquetSource) -> int | Refusal:
-    """Look into a file: its earliest timestamp in µs, or why it cannot be used."""
-    if not NAME.fullmatch(path.name.split(".")[0]):
-        return Refusal(origin=path.name, reason="a series' name holds letters, digits, '_' and '-'; rename the file")
+def _open(path: Path, source: ParquetSource) -> int | Refusal:
+    """Look into a file: its earliest timestamp in µs, on a made-up clock its rows, or why it cannot be used."""
     try:
         file = pq.ParquetFile(path)
         schema = file.schema_arrow
-        if source.timestamp not in schema.names:
+        if source.start is None and source.timestamp not in schema.names:
             found = ", ".join(schema.names[:5])
             return Refusal(origin=path.name, reason=f"no column {source.timestamp}; its columns begin with {found}")
-        names = _names(schema.names, source)
+        kept = [name for name in schema.names if name not in source.ignore]
+        names = [*_names(kept, source), *([] if source.start is None else ["timestamp"])]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             return Refusal(origin=path.name, reason=f"column {', '.join(twice)} stands twice")
+        if source.start is not None:
+            return int(file.metadata.num_rows)
         kind = schema.field(source.timestamp).type
         if not pa.types.is_timestamp(kind):
             return Refusal(origin=path.name, reason=f"column {source.timestamp} is {kind}, wanted a timestamp")
-        first = pc.min(_utc(file.read(columns=[source.timestamp]).column(0))).cast(pa.int64()).as_py()
+        first = pc.min(_us(file.read(columns=[source.timestamp]).column(0)).cast(pa.int64())).as_py()
     except READ_ERRORS as error:
-        return Refusal(origin=path.name, reason=f"is no readable Parquet file: {_line(error)}")
+        return Refusal(origin=path.name, reason=f"is no readable Parquet file: {first_line(error)}")
     return 0 if first is None else int(first)
 
 
-def _renamed(table: pa.Table, source: ParquetSource) -> pa.Table:
-    """Give the timestamp and label columns the names that the rest of the house knows."""
+def _batch(series: str, origin: str, table: pa.Table, source: ParquetSource, first: int) -> Batch:
+    """Give the columns the names that the rest of the house knows, and the times their zone."""
+    table = table.select([name for name in table.column_names if name not in source.ignore])
     table = table.rename_columns(_names(table.column_names, source))
+    if source.interval_s is not None:
+        made = first + np.round(np.arange(len(table)) * source.interval_s * 1e6).astype(np.int64)
+        return Batch(series, origin, table.add_column(0, "timestamp", pa.array(made).cast(TIME)))
     at = table.column_names.index("timestamp")
-    return table.set_column(at, "timestamp", _utc(table.column(at)))
+    column = _us(table.column(at))
+    if column.type.tz is not None or source.zone is None:
+        return Batch(series, origin, table.set_column(at, "timestamp", column.cast(TIME)))
+    column = column.combine_chunks()
+    known = np.flatnonzero(np.asarray(column.is_valid()))
+    us: Ints = np.asarray(column.cast(pa.int64()).fill_null(0)).astype(np.int64)
+    utc, state = us.copy(), np.zeros(len(us), np.int64)
+    utc[known], state[known] = to_utc(us[known], source.zone, np.zeros(len(known), np.int64))
+    mask = np.asarray(column.is_null()) | (state > 0)
+    table = table.set_column(at, "timestamp", pa.array(utc, pa.int64(), mask=mask).cast(TIME))
+    return Batch(series, origin, table, reasons=np.array(["", SKIPPED, TWICE], dtype=object)[state])
 
 
 def _names(columns: list[str], source: ParquetSource) -> list[str]:
-    names = {source.timestamp: "timestamp", source.label: "label"}
+    names = {**source.rename, source.label: "label"}
+    if source.start is None:
+        names[source.timestamp] = "timestamp"
     return [names.get(name, name) for name in columns]
 
 
-def _utc(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Cast to microseconds; a clock without a zone is taken as UTC."""
+def _us(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Cast to microseconds; what a clock without a zone means is said by the source, or it is UTC."""
     # Nanoseconds may be cut; a coarser time that microseconds cannot say would turn into another one.
-    return column.cast(pa.timestamp("us", tz=column.type.tz), safe=column.type.unit != "ns").cast(TIME)
-
-
-def _cut(table: pa.Table, until: datetime | None) -> pa.Table:
-    if until is None:
-        return table
-    limit = pa.scalar(until.astimezone(UTC), TIME)
-    # A missing timestamp stays in: the validation quarantines it with its reason.
-    return table.filter(pc.fill_null(pc.less(table["timestamp"], limit), fill_value=True))
-
-
-def _line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    return column.cast(pa.timestamp("us", tz=column.type.tz), safe=column.type.unit != "ns")

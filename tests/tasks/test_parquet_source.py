@@ -10,7 +10,7 @@ import pytest
 from tasks.sources import Batch, read_source
 from watchkeeper.errors import DataError
 from watchkeeper.records import Refusal
-from watchkeeper.watch import ParquetSource
+from watchkeeper.sources import ParquetSource
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -171,3 +171,41 @@ def test_a_file_without_rows_is_an_empty_batch(tmp_path: Path) -> None:
     write(tmp_path, "s.parquet", timestamp=times(0), a=pa.array([], pa.float32()))
     (batch,) = batches(tmp_path)
     assert len(batch.table) == 0
+
+
+def test_columns_are_renamed_and_left_out(tmp_path: Path) -> None:
+    """What is left out may be called anything, even like another column after its renaming."""
+    write(tmp_path, "s.parquet", timestamp=times(1), A=[1.0], a=["words"], b=[2.0])
+    (batch,) = batches(tmp_path, rename={"A": "a"}, ignore=("a",))
+    assert batch.table.column_names == ["timestamp", "a", "b"]
+    assert batch.table["a"].to_pylist() == [1.0]
+
+
+def test_local_times_become_utc(tmp_path: Path) -> None:
+    """A skipped hour has its reason, a missing time stays missing, and a column that knows its zone keeps it."""
+    local = [datetime(2026, 3, 29, hour, 30) for hour in (1, 2, 3)]  # local, as the file has it
+    write(tmp_path, "s.parquet", timestamp=pa.array([*local, None], pa.timestamp("ms")), a=[1.0, 2.0, 3.0, 4.0])
+    write(tmp_path, "t.parquet")
+    shown, known = batches(tmp_path, zone="Europe/Berlin")
+    first = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
+    assert shown.table["timestamp"].to_pylist() == [first, None, first + timedelta(hours=1), None]
+    assert shown.reasons is not None
+    assert shown.reasons.tolist() == ["", "timestamp lies in the hour that summer time skips", "", ""]
+    assert known.table["timestamp"].to_pylist()[0] == START
+
+
+def test_files_without_a_clock_follow_one_another(tmp_path: Path) -> None:
+    """In the order of their names, also when the first is known; one that cannot be read ends the row."""
+    write(tmp_path, "s.1.parquet", a=[1.0, 2.0])
+    write(tmp_path, "s.2.parquet", a=[3.0])
+    source = ParquetSource(kind="parquet", folder=str(tmp_path), start=START, interval_s=60)
+    first, second = read_source(source, None)
+    assert isinstance(first, Batch)
+    assert isinstance(second, Batch)
+    assert second.table["timestamp"].to_pylist() == [START + timedelta(minutes=2)]
+    (again,) = read_source(source, None, (str(first.content),))
+    assert isinstance(again, Batch)
+    assert again.table.equals(second.table)
+    assert list(read_source(source, None, (str(first.content), str(second.content)))) == []
+    (tmp_path / "s.1.parquet").write_bytes(b"no")
+    assert [type(item) for item in read_source(source, None)] == [Refusal]

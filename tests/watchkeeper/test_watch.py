@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from models.detector import AGENT
 from models.members import MEMBERS
 from watchkeeper.errors import WatchError
-from watchkeeper.watch import MemberName, ParquetSource, PlantSource, Shift, Watch, load_watch
+from watchkeeper.sources import ParquetSource, PlantSource, Shift
+from watchkeeper.watch import MemberName, Watch, load_watch
 
 WATCHES = Path(__file__).parents[2] / "watches"
 PLANT = '[source]\nkind = "plant"\nstart = 2026-01-05T00:00:00Z\n'

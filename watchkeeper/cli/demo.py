@@ -9,7 +9,8 @@ from watchkeeper.cli import run, show
 from watchkeeper.errors import WatchError
 from watchkeeper.records import Retrained
 from watchkeeper.settings import load_settings
-from watchkeeper.watch import PlantSource, load_watch
+from watchkeeper.sources import PlantSource
+from watchkeeper.watch import load_watch
 
 WATCH = "plant"
 FOLDER = "demo"

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict
 
 from watchkeeper.errors import SettingsError, WatchError, WatchkeeperError
 from watchkeeper.settings import Settings
+from watchkeeper.sources import FolderSource
 from watchkeeper.stack.part import last_line
 from watchkeeper.stack.state import folder_of
-from watchkeeper.watch import ParquetSource, Watch, load_watch
+from watchkeeper.watch import Watch, load_watch
 
 FILE = Path("prefect.yaml")
 SCHEDULED = ("scheduled", "nightly")
@@ -91,7 +92,7 @@ def choose_watches(settings: Settings, names: Sequence[str]) -> tuple[list[Watch
     for name in names or sorted(path.stem for path in settings.watches.glob("*.toml")):
         watch = load_watch(name, settings.watches, settings.data)
         try:
-            if isinstance(watch.source, ParquetSource):
+            if isinstance(watch.source, FolderSource):
                 watch.source.path()
         except WatchError as error:
             if names:

@@ -1,0 +1,119 @@
+"""How fast rows come in: 20 channels from Parquet and from CSV, in rows a CPU-second, the sources and the ingest.
+
+    python benchmarks/ingest.py [--rows 400000] [--repeats 3] [--out figures.json]
+
+CSV is compared with pyarrow.csv alone on the same file in the same run: it gives the columns and nothing else, no
+reasons for bad rows and no series. Figures are the best of the repeats, in CPU time of the whole process.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from tasks.ingest import ingest
+from tasks.sources import Batch, read_source
+from watchkeeper.sources import CsvSource, ParquetSource
+from watchkeeper.watch import Watch
+
+CHANNELS = 20
+PARQUET_BAR = 500_000  # rows a CPU-second, from the file to a batch
+CSV_BAR = 0.7  # of pyarrow.csv's own speed
+START_US = 1_700_000_000_000_000
+
+
+def write_files(folder: Path, rows: int, seed: int) -> None:
+    """Write the same rows as Parquet and as CSV, a reading a second."""
+    values = np.random.default_rng(seed).normal(50, 10, size=(rows, CHANNELS)).astype(np.float32).round(3)
+    times = pa.array(START_US + np.arange(rows) * 1_000_000).cast(pa.timestamp("us"))
+    table = pa.table({"timestamp": times} | {f"c{at:02d}": values[:, at] for at in range(CHANNELS)})
+    for kind in ("parquet", "csv"):
+        (folder / kind).mkdir()
+    pq.write_table(table, folder / "parquet" / "pump.parquet")
+    pacsv.write_csv(table, folder / "csv" / "pump.csv")
+
+
+def read(source: ParquetSource | CsvSource) -> int:
+    """Read a source to its end, as ingest does, and return its rows."""
+    return sum(len(item.table) for item in read_source(source, None) if isinstance(item, Batch))
+
+
+def take_in(source: ParquetSource | CsvSource) -> int:
+    """Ingest into an empty lake."""
+    watch = Watch(name="speed", source=source)
+    with tempfile.TemporaryDirectory() as lake:
+        return ingest(Path(lake).as_uri(), watch, datetime.now(UTC)).new_rows
+
+
+def bare(path: Path) -> int:
+    """Read with pyarrow.csv alone, to the types that are wanted."""
+    types = {"timestamp": pa.timestamp("us")} | {f"c{at:02d}": pa.float32() for at in range(CHANNELS)}
+    return len(pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(column_types=types)))
+
+
+def measure(rows: int, repeats: int, seed: int) -> dict[str, float]:
+    """Return rows a CPU-second of each way in."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_files(folder, rows, seed)
+        parquet = ParquetSource(kind="parquet", folder=str(folder / "parquet"))
+        text = CsvSource(kind="csv", folder=str(folder / "csv"))
+        ways: dict[str, Callable[[], int]] = {
+            "parquet, source": lambda: read(parquet),
+            "parquet, ingest": lambda: take_in(parquet),
+            "csv, pyarrow alone": lambda: bare(folder / "csv" / "pump.csv"),
+            "csv, source": lambda: read(text),
+            "csv, ingest": lambda: take_in(text),
+        }
+        spent: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(repeats):  # in turn, so that a busy machine is busy for all
+            for way, call in ways.items():
+                before = time.process_time()
+                found = call()
+                spent[way].append(time.process_time() - before)
+                if found != rows:
+                    raise SystemExit(f"{way}: {found:,} rows came in of {rows:,}")
+        return {way: rows / min(times) for way, times in spent.items()}
+
+
+def main() -> None:
+    """Print the table; with --out, write the figures too."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=400_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
+    speed = measure(options.rows, options.repeats, options.seed)
+    share = speed["csv, source"] / speed["csv, pyarrow alone"]
+    table = Table(
+        title=f"{options.rows:,} rows of {CHANNELS} channels, rows a CPU-second", title_justify="left", box=None
+    )
+    for heading in ("way", "rows/CPU-s", "bar"):
+        table.add_column(heading, justify="left" if heading == "way" else "right")
+    bars = {
+        "parquet, source": (PARQUET_BAR, speed["parquet, source"] >= PARQUET_BAR),
+        "csv, source": (CSV_BAR * speed["csv, pyarrow alone"], share >= CSV_BAR),
+    }
+    for way, figure in speed.items():
+        bar, kept = bars.get(way, (None, True))
+        table.add_row(way, f"{figure:,.0f}", "" if bar is None else f"{bar:,.0f} {'kept' if kept else 'MISSED'}")
+    Console().print(table)
+    Console().print(f"csv, source: {share:.0%} of pyarrow.csv's own speed; bar {CSV_BAR:.0%}")
+    if options.out:
+        figures = {"rows": options.rows, "channels": CHANNELS, "rows_per_cpu_s": speed, "csv_share": share}
+        options.out.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""The sources that a watch file may name: where rows come from, and how they are written there."""
+
+import os
+import re
+import zoneinfo
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from watchkeeper.errors import WatchError
+
+UNIX_TIMES = ("unix_s", "unix_ms", "unix_us", "unix_ns")
+"""Formats of a clock that counts from 1970 UTC."""
+DIRECTIVES = "YymbdHIMSfpz"
+"""What may follow a % in the format of a clock."""
+
+BenchmarkFormat = Literal["yahoo_s5", "smd", "wadi", "swat", "skab", "nab", "smap", "msl", "tsb_ad", "ucr"]
+
+
+class Table(BaseModel):
+    """A table of a watch file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def as_utc(time: datetime) -> datetime:
+    """Return the time in UTC; one without a zone is taken as UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+class Shift(Table):
+    """The plant's world changes after so many days and stays changed."""
+
+    after_days: float = Field(gt=0)
+    strength: float = Field(default=1.0, gt=0)
+
+
+class PlantSource(Table):
+    """A fabricated water-treatment plant (tasks/sources/plant.py), for demos and tests."""
+
+    kind: Literal["plant"]
+    start: datetime
+    days: float = Field(default=21, gt=0)
+    seed: int = 0
+    lines: int = Field(default=2, ge=1, le=64)
+    shift: Shift | None = None
+
+    _start = field_validator("start")(as_utc)
+
+
+class FolderSource(Table):
+    """A folder of files. The series is the file name up to its first dot, unless the source says otherwise."""
+
+    folder: str
+    files: str
+    zone: str | None = Field(default=None, description="of clocks that name none; None: UTC")
+    start: datetime | None = Field(default=None, description="of a made-up clock, for files that have none")
+    interval_s: float | None = Field(default=None, gt=0, description="of the made-up clock")
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, zone: str | None) -> str | None:
+        try:
+            if zone is not None:
+                zoneinfo.ZoneInfo(zone)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("no time zone; wanted a name like Europe/Berlin") from error
+        return zone
+
+    @field_validator("start")
+    @classmethod
+    def _utc(cls, start: datetime | None) -> datetime | None:
+        return start and as_utc(start)
+
+    def path(self) -> Path:
+        """Return the folder, with environment variables filled in.
+
+        Raises:
+            WatchError: a variable that the folder names is not set.
+        """
+        filled = os.path.expandvars(self.folder)
+        if missing := re.search(r"\$\{?(\w+)", filled):
+            raise WatchError(
+                f"source folder {self.folder}: the environment variable {missing[1]} is not set; "
+                f"set it to the folder that holds {self.files}"
+            )
+        return Path(filled)
+
+
+class MappedSource(FolderSource):
+    """A folder of files whose columns are called as their maker liked."""
+
+    label: str = "label"
+    rename: dict[str, str] = Field(default={}, description="what a column is called, and what its channel shall be")
+    ignore: tuple[str, ...] = Field(default=(), description="columns to leave out")
+
+    @model_validator(mode="after")
+    def _whole_clock(self) -> Self:
+        if (self.start is None) != (self.interval_s is None):
+            raise ValueError("a made-up clock needs both start and interval_s")
+        return self
+
+
+class ParquetSource(MappedSource):
+    """A folder of Parquet files, one series each; a series may be spread over several files.
+
+    The series is the file name up to its first dot: `smd_machine_1_6.train.parquet` is `smd_machine_1_6`.
+    """
+
+    kind: Literal["parquet"]
+    files: str = "*.parquet"
+    timestamp: str = "timestamp"
+
+
+class CsvSource(MappedSource):
+    """A folder of text files with delimiters. docs/data.md explains each key."""
+
+    kind: Literal["csv"]
+    files: str = "*.csv"
+    form: Literal["wide", "long"] = "wide"
+    timestamp: str | tuple[str, ...] = "timestamp"
+    format: str | None = Field(default=None, description="of the timestamp; None: ISO 8601")
+    label_words: dict[str, Literal[-1, 0, 1]] = Field(default={}, description="what the words of the label mean")
+    series: str | None = Field(default=None, description="column that names the series; None: the file's name does")
+    channel: str = Field(default="channel", description="long form: the column that names the channel")
+    value: str = Field(default="value", description="long form: the column with the reading")
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    decimal: Literal[".", ","] = "."
+    encoding: str = "utf-8"
+    skip_lines: int = Field(default=0, ge=0, description="lines before the header")
+    columns: tuple[str, ...] = Field(default=(), description="their names, for files without a header")
+    missing: tuple[str, ...] = Field(default=(), description="further cells that mean: no reading")
+
+    @field_validator("format")
+    @classmethod
+    def _readable(cls, format: str | None) -> str | None:
+        if format is None or format in UNIX_TIMES:
+            return format
+        found = re.findall(r"%(.?)", format)
+        if not found or any(one not in tuple(DIRECTIVES) for one in found):
+            known = " ".join(f"%{one}" for one in DIRECTIVES)
+            raise ValueError(f"no time format; it may use {known}, or be one of {', '.join(UNIX_TIMES)}")
+        if len(set(found)) < len(found) or "d" not in found or not {"m", "b"} & set(found):
+            raise ValueError("no time format; wanted each directive once, and day and month among them")
+        return format
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str) -> str:
+        try:
+            "".encode(encoding)
+        except (LookupError, ValueError) as error:
+            raise ValueError("no text encoding; wanted a name like utf-8, latin-1 or utf-16") from error
+        return encoding
+
+    @model_validator(mode="after")
+    def _clear_signs(self) -> Self:
+        if self.delimiter in f'{self.decimal}"\r\n':
+            raise ValueError("delimiter, decimal sign, quote and line end must differ")
+        if self.start is not None and (self.series is not None or self.form == "long"):
+            raise ValueError("a made-up clock is for wide files of one series each")
+        return self
+
+
+class BenchmarkSource(FolderSource):
+    """A folder as a benchmark's makers hand it out. docs/data.md says what each looks like."""
+
+    kind: Literal["benchmark"]
+    format: BenchmarkFormat
+    files: str = "*"
+
+
+Source = Annotated[PlantSource | ParquetSource | CsvSource | BenchmarkSource, Field(discriminator="kind")]
