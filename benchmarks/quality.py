@@ -155,8 +155,20 @@ class Fitted:
     test: Array
 
 
-def fit_series(series: Series, seed: int) -> Fitted:
-    """Fit the default detector, and one of all other members, on the train file: its last part calibrates."""
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The scaled rows of a series: the last part of the train file calibrates."""
+
+    scaler: Scaler
+    window: int
+    train: dict[str, TrainPart]
+    calibration: dict[str, CalibrationPart]
+    before: Array
+    test: Array
+
+
+def parts_of(series: Series) -> Parts:
+    """Scale and split one series."""
     times = series.times[0] - (len(series.train) - np.arange(len(series.train))) * int(series.interval_s * 1e6)
     unknown = np.full(len(series.train), -1, np.int8)
     window = min(WINDOW, len(series.train) // 8)
@@ -166,13 +178,15 @@ def fit_series(series: Series, seed: int) -> Fitted:
     start = cut + window
     train = {series.name: TrainPart(before[:cut], times[:cut], unknown[:cut])}
     calibration = {series.name: CalibrationPart(before[start:], times[start:], unknown[start:])}
-    fitted = (
-        Detector.fit(
-            scaler, train, calibration, DetectorConfig(window, members, BUDGET_PER_DAY, series.interval_s), seed
-        )
-        for members in (BASE, OTHERS)
-    )
-    return Fitted(*fitted, train, calibration, before, test)
+    return Parts(scaler, window, train, calibration, before, test)
+
+
+def fit_series(series: Series, seed: int) -> Fitted:
+    """Fit the default detector, and one of all other members, on the train file."""
+    parts = parts_of(series)
+    configs = (DetectorConfig(parts.window, members, BUDGET_PER_DAY, series.interval_s) for members in (BASE, OTHERS))
+    fitted = (Detector.fit(parts.scaler, parts.train, parts.calibration, config, seed) for config in configs)
+    return Fitted(*fitted, parts.train, parts.calibration, parts.before, parts.test)
 
 
 def judge_series(series: Series, seed: int, fractions: tuple[float, ...], peers: bool) -> list[Row]:

@@ -10,12 +10,13 @@ import getpass
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from watchkeeper.clock import to_microseconds
-from watchkeeper.labels import write_labels
-from watchkeeper.lake import Lake, digest_of
 from watchkeeper.records import Question
+
+if TYPE_CHECKING:
+    from watchkeeper.lake import Lake
 
 Word = Literal["anomalous", "normal", "unknown"]
 WORDS: tuple[str, ...] = get_args(Word)
@@ -50,7 +51,7 @@ class Answer:
     word: Word
 
 
-def open_questions(lake: Lake, watch: str) -> list[Open]:
+def open_questions(lake: "Lake", watch: str) -> list[Open]:
     """Return the questions that wait for people, the most wanted first.
 
     The newest retrain's come first, in the order in which its agent chose them: an older agent's doubts may be settled.
@@ -87,7 +88,7 @@ def _closes(answer: Question, question: Question) -> bool:
 
 
 def give_answers(
-    lake: Lake, watch: str, answers: Sequence[Answer], when: datetime, who: str | None = None
+    lake: "Lake", watch: str, answers: Sequence[Answer], when: datetime, who: str | None = None
 ) -> tuple[str, str]:
     """Write a batch of answers, all or none of them, and return the keys of the labels and of the closed windows.
 
@@ -98,6 +99,9 @@ def give_answers(
         when: they were given.
         who: gave them; default the name of the account.
     """
+    from watchkeeper.labels import write_labels
+    from watchkeeper.lake import digest_of
+
     who = who or getpass.getuser()
     events = [(one.series, one.start, one.end, VALUES[one.word]) for one in answers]
     batch = digest_of([sorted(events), who, to_microseconds(when)])[:32]

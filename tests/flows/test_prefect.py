@@ -76,7 +76,9 @@ def test_scores_begin_where_the_champion_stopped_learning(through_prefect) -> No
     assert (done.version, done.start, done.rows) == (1, through_prefect.retrained.evaluation.start, 36 * 60)
     assert sum(len(table) for table in tables) == done.rows
     assert {version for table in tables for version in table["version"].to_pylist()} == {1}
-    assert sum(alarm for table in tables for alarm in table["alarm"].to_pylist()) >= done.alarms > 0
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert [row["alarm"] for row in rows] == [row["score"] >= row["threshold"] for row in rows]
+    assert sum(row["alarm"] for row in rows) >= done.alarms
 
 
 def test_ingest_takes_only_what_is_new(through_prefect) -> None:

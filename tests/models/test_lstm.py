@@ -90,7 +90,7 @@ def test_the_state_is_carried_and_not_begun_again(member: Lstm) -> None:
     begun, _ = member.score("a", values[150:])
     np.testing.assert_allclose(carried, whole[150:], rtol=1e-3, atol=1e-5)
     assert not np.allclose(begun[:3], whole[150:153], rtol=0.05)
-    assert sorted(state) == ["c", "h", "row"]
+    assert sorted(state) == ["average", "c", "h", "row"]
 
 
 def test_errors_are_not_clipped_though_inputs_are(member: Lstm) -> None:

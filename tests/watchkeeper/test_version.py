@@ -211,19 +211,32 @@ UNSAFE_CALLS = {
 }  # fmt: skip
 
 
+def _is_false(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is False
+
+
+def _refuses_pickles(call: ast.Call) -> bool:
+    return any(keyword.arg == "allow_pickle" and _is_false(keyword.value) for keyword in call.keywords)
+
+
 def unsafe(text: str) -> list[str]:
     """What in a Python file could load or write a pickle."""
-    found = []
+    found: list[str] = []
+    told: list[ast.expr] = []  # functions called with allow_pickle=False; a call is walked before what it calls
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found += [name.name for name in node.names if name.name.split(".")[0] in UNSAFE_MODULES]
         elif isinstance(node, ast.ImportFrom) and node.module:
             found += [node.module] * (node.module.split(".")[0] in UNSAFE_MODULES)
             found += [f"{node.module}.{name.name}" for name in node.names if (node.module, name.name) in UNSAFE_CALLS]
+        elif isinstance(node, ast.Call) and _refuses_pickles(node):
+            told.append(node.func)
+        elif node in told:
+            continue
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             found += [f"{node.value.id}.{node.attr}"] * ((node.value.id, node.attr) in UNSAFE_CALLS)
             found += [node.attr] * (node.attr in ("to_pickle", "read_pickle"))
-        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle" and not _is_false(node.value):
             found.append("allow_pickle")
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
             found.append(node.func.id)
@@ -234,6 +247,8 @@ def unsafe(text: str) -> list[str]:
     "text",
     ["import pickle", "import joblib as j", "from pickle import loads", "import torch\ntorch.load('x')",
      "from torch import save", "import numpy as np\nnp.load('x', allow_pickle=True)", "frame.to_pickle('x')",
+     "import numpy as np\nnp.load('x')",
+     "import numpy as np\nnp.load('x', allow_pickle=np.load('y', allow_pickle=False))",
      "eval('1')"],
 )  # fmt: skip
 def test_the_search_for_pickles_finds_them(text: str) -> None:

@@ -82,7 +82,7 @@ def read_stack(home: Path) -> Stack | None:
     file = folder_of(home) / "stack.json"
     try:
         return Stack.model_validate_json(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the second: the home itself cannot be, which others will say
         return None
     except (OSError, ValueError) as error:
         why = first_problem(error) if isinstance(error, ValidationError) else error
