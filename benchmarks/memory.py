@@ -24,6 +24,7 @@ from models.members import create_member
 from models.parts import CalibrationPart, TrainPart
 from models.scaler import Scaler
 from models.windows import Array
+from watchkeeper.watch import Watch
 
 CHANNELS, FEATURES, WINDOW = 38, 42, 50  # features of the agent: channels and four member scores
 BAR_GIB = 4.0
@@ -65,14 +66,14 @@ def use_member(subject: str, values: Array) -> Callable[[], object]:
 
 
 def use_detector(values: Array) -> Callable[[], object]:
-    """Fit what is around the members, with two cheap ones, and return the scoring of raw rows."""
+    """Fit the default members and what is around them, and return the scoring of raw rows."""
     times = np.arange(len(values), dtype=np.int64) * 60_000_000
     unknown = np.full(len(values), -1, np.int8)
     scaler, cut = Scaler.fit({"a": values}), len(values) // 2
     scaled = scaler.transform("a", scaler.fill_forward("a", values)[0])
     train = {"a": TrainPart(scaled[:cut], times[:cut], unknown[:cut])}
     calibration = {"a": CalibrationPart(scaled[cut:], times[cut:], unknown[cut:])}
-    config = DetectorConfig(WINDOW, ("norm", "ridge"), 2.0, 60.0)
+    config = DetectorConfig(WINDOW, Watch.model_fields["members"].default, 2.0, 60.0, epochs=1)
     detector = Detector.fit(scaler, train, calibration, config, 0)
     del scaled, train, calibration
     return lambda: detector.score("a", values, times)

@@ -22,6 +22,9 @@ MEMORY = 300_000
 """Rows over which earlier errors are averaged. So long that an error of a hundred times the usual one, lasting an hour
 of minutes, changes next to nothing, and one that lasts for days does."""
 
+BLOCK = 65_536
+"""Rows discounted at once: bounds the float64 copies."""
+
 State = dict[str, npt.NDArray[Any]]
 """What a member carries from one chunk of a series to the next: the last rows, a hidden state."""
 
@@ -145,8 +148,12 @@ def discount(errors: Array, average: npt.NDArray[np.float64]) -> tuple[Array, np
         float32 (time, channel), and the average after the last row.
     """
     weight = 1.0 / MEMORY
-    carried = (1.0 - weight) * average[None]
-    averages, _ = lfilter([weight], [1.0, weight - 1.0], errors, axis=0, zi=carried)  # (time, channel)
-    before = np.concatenate([average[None], averages[:-1]])
-    discounted: Array = errors / np.maximum(before, 1.0).astype(np.float32)
-    return discounted, averages[-1]
+    discounted = np.empty_like(errors)
+    for start in range(0, len(errors), BLOCK):
+        block = errors[start : start + BLOCK]
+        carried = (1.0 - weight) * average[None]
+        averages, _ = lfilter([weight], [1.0, weight - 1.0], block, axis=0, zi=carried)  # (time, channel)
+        before = np.concatenate([average[None], averages[:-1]])
+        np.divide(block, np.maximum(before, 1.0).astype(np.float32), out=discounted[start : start + BLOCK])
+        average = averages[-1]
+    return discounted, average

@@ -39,6 +39,15 @@ def test_any_cut_gives_the_same_bits(cut: int) -> None:
     assert np.array_equal(last, end)
 
 
+def test_blocks_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = some_errors()
+    whole, end = discount(errors, np.ones(3))
+    monkeypatch.setattr("models.member.BLOCK", 64)
+    blocks, last = discount(errors, np.ones(3))
+    assert np.array_equal(blocks, whole)
+    assert np.array_equal(last, end)
+
+
 def test_errors_as_usual_stay_as_they_are_and_the_first_of_a_kind_counts_in_full() -> None:
     errors = some_errors()
     discounted, _ = discount(errors, np.full(3, 0.5))
