@@ -12,7 +12,7 @@ from typing import Literal
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from watchkeeper.errors import WatchkeeperError
+from watchkeeper.errors import SettingsError, WatchkeeperError
 from watchkeeper.settings import first_problem
 
 MARK = "STACK_OF_WATCHKEEPER"
@@ -82,8 +82,10 @@ def read_stack(home: Path) -> Stack | None:
     file = folder_of(home) / "stack.json"
     try:
         return Stack.model_validate_json(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):  # the second: the home itself cannot be, which others will say
+    except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise SettingsError(f"home {home}: cannot be a folder, part of it is a file; choose another --home") from error
     except (OSError, ValueError) as error:
         why = first_problem(error) if isinstance(error, ValidationError) else error
         raise WatchkeeperError(
