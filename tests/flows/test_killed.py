@@ -219,7 +219,8 @@ def test_a_flow_run_that_was_killed_goes_on_as_another_one(
         assert before.items() <= outputs(home).items(), f"{when} {what}"
     before = complete_of(outputs(home))
     assert "version 2" in finished("--engine", "prefect")
-    assert outputs(home) == before
+    # Where version 2 took over before the last kill, it is judged once more, beside the champion that it now is.
+    assert {key: value for key, value in outputs(home).items() if "evaluation-against-2" not in key} == before
     assert state(home) == state(retrained)
     assert sha256_of(home) == sha256_of(retrained)
 

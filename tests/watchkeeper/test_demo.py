@@ -44,7 +44,8 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
         assert "not good enough" in done.stdout
 
     pages = re.findall(r"report +(\S+\.html)", done.stdout)
-    assert len(pages) == 3  # two checks, and the signpost at the end
+    assert len([page for page in pages if "/drift-" in page]) == 3  # two checks, and the signpost at the end
+    assert len([page for page in pages if "/evaluation-" in page]) == 2  # one a decision of the gate
     assert all((tmp_path / page).stat().st_size > 100_000 for page in pages)
     assert len(re.findall(r"event +watchkeeper\.drift\.detected \S+", done.stdout)) == 1
     assert lake.list("scores/watch=plant")
