@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow test-all lint setup clean
+.PHONY: help demo test test-slow test-all lint setup mlflow clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,7 +20,7 @@ demo: $(READY) ## the whole story on a fabricated plant: train, drift, retrain, 
 test: $(READY) lint ## lint, types, arrows and tests
 	$(BIN)/python -m pytest
 
-test-slow: $(READY) ## the tests that take minutes
+test-slow: $(READY) mlflow ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 test-all: test test-slow ## both
@@ -32,6 +32,13 @@ lint: $(READY) ## ruff, mypy and the arrows between the rooms
 	$(BIN)/lint-imports
 
 setup: $(READY) ## create .venv and install, nothing else
+
+mlflow: $(VENV)/mlflow/.ready ## MLflow's page for `watchkeeper up`, in an environment of its own
+
+$(VENV)/mlflow/.ready: $(READY) infra/mlflow-constraints.txt
+	@test -x $(VENV)/mlflow/bin/python || $(PYTHON) -m venv $(VENV)/mlflow
+	$(VENV)/mlflow/bin/pip install --quiet --constraint infra/mlflow-constraints.txt mlflow psycopg2-binary
+	@touch $@
 
 # torch first and alone: any looser request brings gigabytes of GPU packages. constraints.txt names every version.
 $(READY): pyproject.toml constraints.txt

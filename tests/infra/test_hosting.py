@@ -132,6 +132,7 @@ def test_images_carry_the_versions_that_the_project_names() -> None:
     mlflow = next(line for line in constraints if line.startswith("mlflow-skinny")).replace("-skinny", "")
     assert all(torch in (INFRA / name).read_text() for name in ("Dockerfile", "Dockerfile.gpu"))
     assert mlflow in (INFRA / "Dockerfile.mlflow").read_text()
+    assert mlflow in (INFRA / "mlflow-constraints.txt").read_text().splitlines()
     images = {service["image"] for service in COMPOSE["services"].values()}
     assert {f"watchkeeper:{project['version']}", f"watchkeeper-gpu:{project['version']}"} < images
     assert f"watchkeeper-mlflow:{mlflow.split('==')[1]}" in images

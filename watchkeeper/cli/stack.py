@@ -100,13 +100,11 @@ def _detach(settings: Settings, watches: list[str], port: int | None) -> None:
 def _signpost(settings: Settings, stack: Stack | None) -> None:
     if stack is None:
         return
-    from watchkeeper.stack.supervise import has_mlflow_page
-
     typer.echo(f"Prefect server      {stack.page}")
     if stack.mlflow:
         typer.echo(f"MLflow              {stack.mlflow}")
-    elif not has_mlflow_page():
-        typer.echo("MLflow              no page: only mlflow-skinny is installed; see docs/operations.md")
+    else:
+        typer.echo("MLflow              no page: `make mlflow` installs it")
     typer.echo(f"logs and state      {folder_of(settings.home)}")
     typer.echo("commands of this home use it by themselves; for Prefect's own commands:")
     typer.echo(f"  export PREFECT_API_URL={stack.api}")

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +26,8 @@ PORT = 4200
 """Prefect's own default."""
 MLFLOW_PORT = 5000
 """MLflow's own default."""
+MLFLOW = Path(sys.prefix) / "mlflow/bin/mlflow"
+"""Full MLflow, in an environment of its own inside ours (`make mlflow`): it wants an older pyarrow."""
 POOL = "default"
 
 ENVIRONMENT = {
@@ -115,14 +116,30 @@ def _start(settings: Settings, stack: Stack, watches: Sequence[str], say: Say, p
     parts.append(Part("worker", [sys.executable, "-m", "prefect", *worker], folder, environment))
     since = json.dumps({"workers": {"last_heartbeat_time": {"after_": datetime.now(UTC).isoformat()}}}).encode()
     wait(lambda: answers(f"{stack.api}/work_pools/{POOL}/workers/filter", since), parts[-1])
-    if not has_mlflow_page():
-        return stack.model_copy(update={"state": "up"})
+    mlflow = _start_mlflow(settings, folder, environment, say, parts) if MLFLOW.is_file() else None
+    return stack.model_copy(update={"state": "up", "mlflow": mlflow})
+
+
+def _start_mlflow(settings: Settings, folder: Path, environment: dict[str, str], say: Say, parts: list[Part]) -> str:
+    """Start MLflow's page on the registry and return its address."""
     port = str(choose_port(None, MLFLOW_PORT))
     address = f"http://{HOST}:{port}"
-    page = ["mlflow", "server", "--backend-store-uri", settings.registry_uri, "--host", HOST, "--port", port]
-    parts.append(Part("mlflow", [sys.executable, "-m", *page], folder, environment))
+    say(f"MLflow              starting at {address}")
+    # A page that makes the database while a flow does would leave it half made; the class makes it under a lock.
+    make = "from watchkeeper.registry import Registry; from watchkeeper.settings import load_settings; "
+    _run_to_end(
+        [sys.executable, "-c", f"{make}Registry(load_settings().registry_uri)"], folder / "mlflow.log", environment
+    )
+    # What a person uploads through the page lies beside the logs; versions' files are the lake's.
+    page = ["--default-artifact-root", str(folder / "mlflow"), "--no-serve-artifacts"]
+    page += ["--host", HOST, "--port", port, "--workers", "1"]
+    place = {
+        "MLFLOW_BACKEND_STORE_URI": settings.registry_uri,  # no argument: others may see those, and it hold a password
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for what nobody asks of it here
+    }
+    parts.append(Part("mlflow", [str(MLFLOW), "server", *page], folder, environment | place))
     wait(lambda: answers(f"{address}/health"), parts[-1])
-    return stack.model_copy(update={"state": "up", "mlflow": address})
+    return address
 
 
 def environment_of(settings: Settings, stack: Stack) -> dict[str, str]:
@@ -142,26 +159,16 @@ def environment_of(settings: Settings, stack: Stack) -> dict[str, str]:
     }
 
 
-def has_mlflow_page() -> bool:
-    """Tell whether full MLflow is here; the skinny one has no page."""
-    try:
-        version("mlflow")
-    except PackageNotFoundError:
-        return False
-    return True
-
-
 def _deploy(watches: Sequence[str], log: Path, environment: dict[str, str]) -> None:
     # In a process of its own, for Prefect's client would stay in the supervisor's memory for weeks.
     options = [option for watch in watches for option in ("--watch", watch)]
+    _run_to_end([sys.executable, "-m", "watchkeeper", "deploy", *options], log, environment)
+
+
+def _run_to_end(command: Sequence[str], log: Path, environment: dict[str, str]) -> None:
     with log.open("ab") as file:
         done = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "watchkeeper", "deploy", *options],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            check=False,
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, check=False
         )
     if done.returncode:
         raise WatchkeeperError(last_line(log).removeprefix("error: "))
