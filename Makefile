@@ -1,4 +1,5 @@
-# Two commands: `make demo` and `make test`. Both set up what they need in .venv and leave the rest of the machine alone.
+# Two commands: `make demo` and `make test`. Both set up what they need in .venv; `make test` also installs
+# the servers of tests/debian-packages.txt, where it may. The rest of the machine is left alone.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow test-all lint setup mlflow clean
+.PHONY: help demo test test-slow test-all lint setup mlflow servers clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,13 +18,16 @@ help: ## show this list
 demo: $(READY) ## the whole story on a fabricated plant: train, drift, retrain, roll back
 	$(BIN)/watchkeeper --engine prefect demo
 
-test: $(READY) lint ## lint, types, arrows and tests
+test: $(READY) lint servers ## lint, types, arrows and tests
 	$(BIN)/python -m pytest
 
-test-slow: $(READY) mlflow ## the tests that take minutes
+test-slow: $(READY) mlflow servers ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 test-all: test test-slow ## both
+
+servers: ## databases that tests start, as Debian packages; where root may not install them, tests are skipped
+	@tests/debian-packages.sh
 
 lint: $(READY) ## ruff, mypy and the arrows between the rooms
 	$(BIN)/ruff check .

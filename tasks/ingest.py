@@ -3,6 +3,7 @@
 import itertools
 import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,11 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.quarantine import not_set_aside_before
 from tasks.rows import latest_snapshot, read_timestamps, to_table
-from tasks.sources import Batch, read_source
+from tasks.sources import Batch, Stored, read_source
 from tasks.step import step
 from tasks.validate import LAST_US, Valid, channels_of, day_of, validate
 from watchkeeper.clock import to_datetime, to_microseconds
+from watchkeeper.databases import DatabaseSource
 from watchkeeper.errors import DataError
 from watchkeeper.labels import counted, events_of, write_labels
 from watchkeeper.lake import Lake, digest, digest_of, parquet_bytes
@@ -35,12 +38,15 @@ def ingest(lake_uri: str, watch: Watch, until: datetime | None = None) -> Ingest
 
     Raises:
         DataError: the source is missing, or there is no usable row at all.
+        SourceError: a database cannot be reached, or fails.
     """
     lake = Lake(lake_uri)
     before = latest_snapshot(lake, watch.name)
-    run = _Run(lake, watch, before, datetime.now(UTC))
+    now = datetime.now(UTC)
+    run = _Run(lake, watch, before, now)
     tell = progress_of("ingest")
-    for item in read_source(watch.source, until, before.sources if before else ()):
+    stored = Stored(before.times, before.channels) if before else Stored(channels=watch.channels)
+    for item in read_source(watch.source, until, before.sources if before else (), stored, now):
         if isinstance(item, Refusal):
             run.refused.append(item)
         else:
@@ -92,6 +98,9 @@ class _Run:
         if batch.content:
             self._sources.add(batch.content)
         self.warnings += valid.warnings
+        if isinstance(self._watch.source, DatabaseSource):
+            aside = not_set_aside_before(self._lake, self._watch.name, batch.series, valid.quarantine)
+            valid = replace(valid, quarantine=aside)
         self.quarantined += valid.reasons()
         if len(valid.quarantine):
             data = parquet_bytes(valid.quarantine)

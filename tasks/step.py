@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 
 from tasks import artifacts
 from tasks.logs import logger
-from watchkeeper.errors import LakeError, RegistryError
+from watchkeeper.errors import LakeError, RegistryError, SourceError
 from watchkeeper.progress import listener, listening
 
 P = ParamSpec("P")
@@ -77,10 +77,10 @@ def step(retries: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _worth_another_try(_task: object, _run: object, state: State[Any]) -> bool:
-    """Bad input stays bad: only failures of storage and registry are tried again."""
+    """Bad input stays bad: only failures of storage, registry and databases are tried again."""
     try:
         state.result()
-    except (LakeError, RegistryError, OSError):
+    except (LakeError, RegistryError, SourceError, OSError):
         return True
     except Exception:  # noqa: BLE001 - asked only whether to retry; Prefect raises the error itself
         return False

@@ -28,6 +28,10 @@ class DataError(BadInputError):
     """Input data is missing or not usable."""
 
 
+class SourceError(WatchkeeperError):
+    """A database that rows come from cannot be reached, or failed."""
+
+
 class LeakageError(WatchkeeperError):
     """Held-out rows were about to reach training code."""
 

@@ -51,6 +51,15 @@ class Snapshot(Record):
         """The names of the series, sorted."""
         return tuple(sorted({file.series for file in self.files}))
 
+    @property
+    def times(self) -> dict[str, tuple[datetime, datetime]]:
+        """Of each series the oldest and the newest time."""
+        found: dict[str, tuple[datetime, datetime]] = {}
+        for file in self.files:
+            start, end = found.get(file.series, (file.start, file.end))
+            found[file.series] = min(start, file.start), max(end, file.end)
+        return found
+
 
 class Refusal(Record):
     """A file that could not be used, and why."""

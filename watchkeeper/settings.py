@@ -142,6 +142,8 @@ def first_problem(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "file"
     if problem["type"] == "extra_forbidden":
         return f"unknown key {where}"
-    shown = re.sub(r"//[^/@\s]*@", "//…@", repr(problem["input"]))  # a URI may hold a password
-    found = "" if problem["type"] == "missing" else f", found {shown}"
+    shown = re.sub(r"//\S*@", "//…@", repr(problem["input"]))  # a URI may hold a password, here or in its query
+    shown = re.sub(r"(password|token)=[^&'\"]*", r"\1=…", shown)
+    secret = problem["loc"][-1:] in (("password",), ("token",))
+    found = "" if problem["type"] == "missing" or secret else f", found {shown}"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}"

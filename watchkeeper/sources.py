@@ -1,15 +1,15 @@
 """The sources that a watch file may name: where rows come from, and how they are written there."""
 
-import os
 import re
 import zoneinfo
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from watchkeeper.errors import WatchError
+from watchkeeper.databases import SqlSource
+from watchkeeper.table import Table, as_utc, fill
 
 UNIX_TIMES = ("unix_s", "unix_ms", "unix_us", "unix_ns")
 """Formats of a clock that counts from 1970 UTC."""
@@ -17,17 +17,6 @@ DIRECTIVES = "YymbdHIMSfpz"
 """What may follow a % in the format of a clock."""
 
 BenchmarkFormat = Literal["yahoo_s5", "smd", "wadi", "swat", "skab", "nab", "smap", "msl", "tsb_ad", "ucr"]
-
-
-class Table(BaseModel):
-    """A table of a watch file: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def as_utc(time: datetime) -> datetime:
-    """Return the time in UTC; one without a zone is taken as UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 class Shift(Table):
@@ -80,13 +69,7 @@ class FolderSource(Table):
         Raises:
             WatchError: a variable that the folder names is not set.
         """
-        filled = os.path.expandvars(self.folder)
-        if missing := re.search(r"\$\{?(\w+)", filled):
-            raise WatchError(
-                f"source folder {self.folder}: the environment variable {missing[1]} is not set; "
-                f"set it to the folder that holds {self.files}"
-            )
-        return Path(filled)
+        return Path(fill(self.folder, f"source folder {self.folder}", f"set it to the folder that holds {self.files}"))
 
 
 class MappedSource(FolderSource):
@@ -172,4 +155,4 @@ class BenchmarkSource(FolderSource):
     files: str = "*"
 
 
-Source = Annotated[PlantSource | ParquetSource | CsvSource | BenchmarkSource, Field(discriminator="kind")]
+Source = Annotated[PlantSource | ParquetSource | CsvSource | BenchmarkSource | SqlSource, Field(discriminator="kind")]

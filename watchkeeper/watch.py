@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 
 from watchkeeper.errors import WatchError
 from watchkeeper.settings import first_problem
-from watchkeeper.sources import FolderSource, Source, Table
+from watchkeeper.sources import FolderSource, Source
+from watchkeeper.table import Table
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a watch, a series or a channel-free path part may be called: it becomes part of paths in the lake."""

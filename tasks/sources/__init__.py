@@ -1,8 +1,9 @@
 """Sources: where rows come from. Each gives batches, one series each, in the order of time."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -34,16 +35,38 @@ class Batch:
     reasons: npt.NDArray[np.object_] | None = None
 
 
-def read_source(source: Source, until: datetime | None, seen: Collection[str] = ()) -> Iterator[Batch | Refusal]:
-    """Read a source, file by file.
+@dataclass(frozen=True)
+class Stored:
+    """What the lake has of a watch, for a source that goes on where it ends.
+
+    Attributes:
+        times: of each series the oldest and the newest stored time.
+        channels: of the watch, in order; () before the first ingest of a watch that names none.
+    """
+
+    times: Mapping[str, tuple[datetime, datetime]] = field(default_factory=lambda: MappingProxyType({}))
+    channels: tuple[str, ...] = ()
+
+
+def read_source(
+    source: Source,
+    until: datetime | None,
+    seen: Collection[str] = (),
+    stored: Stored = Stored(),
+    now: datetime | None = None,
+) -> Iterator[Batch | Refusal]:
+    """Read a source, file by file, or stretch by stretch.
 
     Args:
         source: as the watch file describes it.
         until: rows from this time on are left for a later ingest; None takes all that the source has.
         seen: digests of files that were taken in whole before; they are passed over.
+        stored: what the lake has; a database is asked for what lies beyond it.
+        now: what a database's `now` means; None: the present time.
 
     Raises:
         DataError: the source is not there or holds nothing.
+        SourceError: a database cannot be reached, or fails.
     """
     if source.kind == "plant":
         yield from _read_plant(source, until)
@@ -55,10 +78,14 @@ def read_source(source: Source, until: datetime | None, seen: Collection[str] = 
         from tasks.sources.delimited import read_csv
 
         yield from read_csv(source, until, seen)
-    else:
+    elif source.kind == "benchmark":
         from tasks.sources.benchmarks import read_benchmark
 
         yield from read_benchmark(source, until, seen)
+    else:
+        from tasks.sources.databases import read_database
+
+        yield from read_database(source, until, stored, now or datetime.now(UTC))
 
 
 def _read_plant(source: PlantSource, until: datetime | None) -> Iterator[Batch]:

@@ -19,7 +19,8 @@ from tasks.sources.cells import Layout
 from tasks.sources.delimited import Clock
 from watchkeeper.clock import to_microseconds
 from watchkeeper.errors import DataError
-from watchkeeper.sources import BenchmarkSource, as_utc
+from watchkeeper.sources import BenchmarkSource
+from watchkeeper.table import as_utc
 
 WINDOWS = Path("labels") / "combined_windows.json"
 Windows = list[tuple[int, int]]

@@ -1,0 +1,50 @@
+"""Databases that tests fill and ingest from."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from postgres import PACKAGE, PASSWORD, Postgres
+from servers import free_port, program
+
+
+@contextmanager
+def _postgres() -> Iterator[Postgres]:
+    program("postgres", PACKAGE)
+    folder = Path(tempfile.mkdtemp(prefix="watchkeeper-postgres-"))  # pytest's own folders are closed to other users
+    try:
+        server = Postgres(folder)
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; each test makes tables of its own."""
+    with _postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def dying_postgres() -> Iterator[Postgres]:
+    """One for a test alone, which may stop and start it."""
+    with _postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    return free_port()
+
+
+@pytest.fixture
+def _password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password stands in the environment, where watch files look for it."""
+    monkeypatch.setenv("PG_PASSWORD", PASSWORD)

@@ -1,0 +1,44 @@
+"""What the tables of a watch file have in common: frozen, unknown keys refused, times in UTC, variables filled in."""
+
+import os
+import re
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from watchkeeper.errors import WatchError
+
+VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+"""An environment variable that a watch file names: `$NAME` or `${NAME}`."""
+
+
+class Table(BaseModel):
+    """A table of a watch file: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def as_utc(time: datetime) -> datetime:
+    """Return the time in UTC; one without a zone is taken as UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def fill(text: str, where: str, mend: str) -> str:
+    """Put in what the environment variables hold that a text names.
+
+    Args:
+        text: from a watch file.
+        where: what it is, for the message.
+        mend: what the variable should be, for the message.
+
+    Raises:
+        WatchError: a variable is not set.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if name not in os.environ:
+            raise WatchError(f"{where}: the environment variable {name} is not set; {mend}")
+        return os.environ[name]
+
+    return VARIABLE.sub(value, text)
