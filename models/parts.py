@@ -1,7 +1,8 @@
 """The parts of a series, split by time, as types: training code never receives held-out rows.
 
 Every `fit` and `train` takes `TrainPart`s, every calibration `CalibrationPart`s, and every figure comes from
-`HeldOutPart`s. Between two parts lies a gap of at least one window, so that no window sees two parts.
+`HeldOutPart`s. Between two parts lies a gap of at least one window, so that no window sees two parts. Where the parts
+lie is said by shares of the rows or by two times; `Bounds` are the rows that come of it.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.windows import Array
+from watchkeeper.clock import to_datetime
 from watchkeeper.errors import DataError, LeakageError
 
 UNKNOWN, NORMAL, ANOMALOUS = -1, 0, 1  # labels, per sample
@@ -58,47 +60,83 @@ class HeldOutPart(Part):
     """The latest rows: figures come from here and nothing else does."""
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """One series in its three parts, in the order of time."""
+@dataclass(frozen=True)
+class Bounds:
+    """Where the parts of a series lie, in rows: training [0, train), calibration and held out [start, end)."""
 
-    train: TrainPart
-    calibration: CalibrationPart
-    held_out: HeldOutPart
+    train: int
+    calibration: tuple[int, int]
+    held_out: tuple[int, int]
 
 
-def split_by_time(part: Part, calibration: float, held_out: float, gap: int) -> Split:
-    """Split a series by time: training first, then calibration, then held-out rows.
+def split_by_shares(rows: int, calibration: float, held_out: float, window: int, gap: int) -> Bounds:
+    """Split a series by time: the latest share of its rows is held out, the share before it is for calibration.
 
     Args:
-        part: the whole series.
+        rows: of the series.
         calibration: share of the rows for calibration, above 0.
         held_out: share of the rows held out, above 0; together with `calibration` below 1.
-        gap: samples dropped between two parts, at least one window.
+        window: rows that each part has at least.
+        gap: rows between two parts that belong to none, at least one window; they are taken from the earlier part.
 
     Raises:
-        DataError: the shares are not usable, or a part would be shorter than `gap` rows.
+        DataError: the shares are not usable, or a part would be shorter than one window.
     """
     if calibration <= 0 or held_out <= 0 or calibration + held_out >= 1:
         raise DataError(f"split shares must be above 0 and sum below 1, found {calibration} and {held_out}")
-    n = len(part)
-    held_from = n - int(n * held_out)
-    calibration_from = held_from - int(n * calibration)
-    train_to, calibration_to = calibration_from - gap, held_from - gap
-    if min(train_to, calibration_to - calibration_from, n - held_from) < gap:
+    held_from = rows - int(rows * held_out)
+    bounds = _bounds(rows, held_from - int(rows * calibration), held_from, gap)
+    if min(_lengths(bounds)) < window:
+        apart = f" beside gaps of {gap} rows" if gap != window else ""
         raise DataError(
-            f"a series of {n} rows is too short to split: each part needs at least {gap} rows (one window); "
-            f"ingest more rows or set a shorter window"
+            f"a series of {rows} rows is too short to split: each part needs at least {window} rows (one window)"
+            f"{apart}; ingest more rows or set a shorter window"
         )
+    return bounds
 
-    def rows(start: int, stop: int) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[np.int8]]:
-        return part.values[start:stop], part.timestamps[start:stop], part.label[start:stop]
 
-    return Split(
-        TrainPart(*rows(0, train_to)),
-        CalibrationPart(*rows(calibration_from, calibration_to)),
-        HeldOutPart(*rows(held_from, n)),
+def split_by_times(
+    timestamps: npt.NDArray[np.int64], calibration_from: int, held_out_from: int, window: int, gap: int
+) -> Bounds:
+    """Split a series at two times: what is earlier than the first one is for training.
+
+    Args:
+        timestamps: int64 (time,), µs since 1970 UTC, ascending.
+        calibration_from: µs since 1970 UTC; rows from here on are for calibration.
+        held_out_from: later than that; rows from here on are held out.
+        window: rows that each part has at least.
+        gap: rows between two parts that belong to none, at least one window; they are taken from the earlier part.
+
+    Raises:
+        DataError: a part would be shorter than one window.
+    """
+    first, second = np.searchsorted(timestamps, [calibration_from, held_out_from], side="left")
+    bounds = _bounds(len(timestamps), int(first), int(second), gap)
+    stretches = (
+        f"for training before {_said(calibration_from)}",
+        f"for calibration from {_said(calibration_from)} on",
+        f"held out from {_said(held_out_from)} on",
     )
+    for found, stretch in zip(_lengths(bounds), stretches, strict=True):
+        if found < window:
+            raise DataError(
+                f"{max(found, 0)} rows {stretch}, gaps of {gap} rows taken off, wanted at least {window} "
+                f"(one window); set other dates in [split] or ingest more rows"
+            )
+    return bounds
+
+
+def _bounds(rows: int, calibration_from: int, held_from: int, gap: int) -> Bounds:
+    return Bounds(calibration_from - gap, (calibration_from, held_from - gap), (held_from, rows))
+
+
+def _lengths(bounds: Bounds) -> tuple[int, int, int]:
+    (start, stop), (held_from, end) = bounds.calibration, bounds.held_out
+    return bounds.train, stop - start, end - held_from
+
+
+def _said(time: int) -> str:
+    return f"{to_datetime(time):%Y-%m-%d %H:%M}"
 
 
 def require_train(parts: Mapping[str, Part]) -> None:

@@ -11,9 +11,9 @@ from models.calibration import Scores, fit_line, smooth_fast_and_slow
 from models.detector import Detector, Scored
 from models.inject import inject
 from models.norm import Norm
-from models.parts import HeldOutPart
+from models.parts import Bounds, HeldOutPart
 from models.threshold import ThresholdConfig, adapt, start_state
-from tasks.prepare import Bounds, history_start, read_bounds
+from tasks.prepare import history_start, read_bounds
 from tasks.rows import Rows, read_rows, read_snapshot
 from watchkeeper.labels import label_samples, read_labels
 from watchkeeper.lake import Lake

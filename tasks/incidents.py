@@ -19,8 +19,9 @@ from models.calibration import Scores
 from models.detector import Detector
 from models.detector import Scored as SeriesScored
 from models.metrics import alarm_events
+from models.parts import Bounds
 from tasks import runs
-from tasks.prepare import Bounds, history_start
+from tasks.prepare import history_start
 from tasks.rows import Rows, from_table, read_snapshot, read_timestamps
 from tasks.train_agent import questions_of
 from watchkeeper.clock import to_datetime, to_microseconds

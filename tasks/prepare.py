@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from models.parts import CalibrationPart, Part, TrainPart, split_by_time
+from models.parts import Bounds, CalibrationPart, TrainPart, split_by_shares, split_by_times
 from models.scaler import Scaler
 from tasks import runs
 from tasks.rows import from_table, read_rows, read_snapshot, to_table
@@ -16,15 +17,6 @@ from watchkeeper.lake import Lake, digest_of
 from watchkeeper.progress import progress_of
 from watchkeeper.records import Prepared, Refusal, Snapshot
 from watchkeeper.watch import Watch
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Where the parts of a series lie, in rows: training [0, train), calibration and held out [start, end)."""
-
-    train: int
-    calibration: tuple[int, int]
-    held_out: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +53,7 @@ def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
         tell(done / len(what.series), series)
         rows = read_rows(lake, what, series, what.channels, after=history_start(what, watch))
         try:
-            where = bounds_of(len(rows), watch)
+            where = bounds_of(rows.timestamps, watch)
         except DataError as error:
             left_out.append(Refusal(origin=series, reason=str(error)))
             continue
@@ -100,22 +92,18 @@ def history_start(snapshot: Snapshot, watch: Watch) -> int | None:
     return None if days is None else to_microseconds(snapshot.end) - int(days * DAY_US)
 
 
-def bounds_of(rows: int, watch: Watch) -> Bounds:
-    """Return where the parts of a series of so many rows lie.
+def bounds_of(timestamps: npt.NDArray[np.int64], watch: Watch) -> Bounds:
+    """Return where the parts of a series lie: by the dates of the watch's split rule, else by its shares.
 
     Raises:
-        DataError: the series is too short for this watch's window.
+        DataError: the series is too short for this watch's window, or has too few rows on one side of a date.
     """
-    index = np.arange(rows, dtype=np.int64)
-    line = np.zeros((rows, 1), dtype=np.float32)
-    whole = Part(line, index, np.zeros(rows, dtype=np.int8))
-    split = split_by_time(whole, watch.split.calibration, watch.split.held_out, gap=watch.window)
-    calibration, held_out = split.calibration.timestamps, split.held_out.timestamps
-    return Bounds(
-        train=len(split.train),
-        calibration=(int(calibration[0]), int(calibration[-1]) + 1),
-        held_out=(int(held_out[0]), int(held_out[-1]) + 1),
-    )
+    rule, window = watch.split, watch.window
+    gap = window if rule.gap is None else rule.gap
+    if rule.calibration_from is None or rule.held_out_from is None:
+        return split_by_shares(len(timestamps), rule.calibration, rule.held_out, window, gap)
+    dates = to_microseconds(rule.calibration_from), to_microseconds(rule.held_out_from)
+    return split_by_times(timestamps, *dates, window, gap)
 
 
 def read_scaler(lake: Lake, prepared: Prepared) -> Scaler:

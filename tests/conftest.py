@@ -79,6 +79,7 @@ class SourceFolder:
             "window": 10,
             "members": ("norm", "ridge"),
             "agent": {"enabled": False},
+            "split": {"held_out": 0.25},
         }
         return Watch(**{**table, **changes})
 
@@ -111,6 +112,8 @@ seed = 7
 lines = 1
 [source.shift]
 after_days = 6
+[split]
+held_out = 0.25
 [labels]
 budget = 8
 imported = "oracle"

@@ -145,5 +145,7 @@ def first_problem(error: ValidationError) -> str:
     shown = re.sub(r"//\S*@", "//…@", repr(problem["input"]))  # a URI may hold a password, here or in its query
     shown = re.sub(r"(password|token)=[^&'\"]*", r"\1=…", shown)
     secret = problem["loc"][-1:] in (("password",), ("token",))
-    found = "" if problem["type"] == "missing" or secret else f", found {shown}"
+    # A table that does not hold together says itself what was found.
+    told = problem["type"] == "missing" or (problem["type"] == "value_error" and isinstance(problem["input"], dict))
+    found = "" if told or secret else f", found {shown}"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}"

@@ -3,16 +3,25 @@
 import difflib
 import re
 import tomllib
+from datetime import datetime
 from pathlib import Path
 from string import Template
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from watchkeeper.errors import WatchError
 from watchkeeper.settings import first_problem
 from watchkeeper.sources import FolderSource, Source
-from watchkeeper.table import Table
+from watchkeeper.table import Table, as_utc
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What a watch, a series or a channel-free path part may be called: it becomes part of paths in the lake."""
@@ -23,12 +32,42 @@ MemberName = Literal["norm", "pca", "ridge", "vae", "lstm", "quiet", "iforest"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
+def _no_number(value: Any) -> Any:
+    if isinstance(value, int | float):
+        raise ValueError("wanted a date or a time, such as 2026-01-15 or 2026-01-15T06:00:00Z")
+    return value
+
+
+Moment = Annotated[datetime, BeforeValidator(_no_number), AfterValidator(as_utc)]
+"""A date, which is its first moment, or a time; UTC unless it says otherwise."""
+
+
 class SplitRule(Table):
-    """Shares of the rows, by time: what is left before these two is for training."""
+    """Where the parts lie, by time, training first: by shares of the rows, or from two dates on."""
 
     history_days: float | None = Field(default=None, gt=0, description="only so many of the latest days are used")
     calibration: Share = 0.15
-    held_out: Share = 0.25
+    held_out: Share = 0.15
+    calibration_from: Moment | None = Field(default=None, description="rows from here on; instead of the shares")
+    held_out_from: Moment | None = Field(default=None, description="rows from here on; instead of the shares")
+    gap: int | None = Field(default=None, description="rows between two parts; None: one window, and never fewer")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        dates = {"calibration_from", "held_out_from"} & self.model_fields_set
+        shares = {"calibration", "held_out"} & self.model_fields_set
+        if len(dates) == 1:
+            raise ValueError(f"{dates.pop()} stands alone; wanted both calibration_from and held_out_from, or none")
+        if dates and shares:
+            words = " and ".join(sorted(shares))
+            raise ValueError(f"both dates and shares; remove {words}, or calibration_from and held_out_from")
+        if self.calibration_from and self.held_out_from and self.calibration_from >= self.held_out_from:
+            found = f"{self.calibration_from:%Y-%m-%dT%H:%M} and {self.held_out_from:%Y-%m-%dT%H:%M}"
+            raise ValueError(f"calibration_from must lie before held_out_from, found {found}")
+        if self.calibration + self.held_out >= 1:
+            found = f"{self.calibration} and {self.held_out}"
+            raise ValueError(f"calibration and held_out must leave rows for training, found {found}")
+        return self
 
 
 class LabelRule(Table):
@@ -119,6 +158,14 @@ class Watch(Table):
     probation: ProbationRule = ProbationRule()
     keep: KeepRule = KeepRule()
     schedule: Schedule = Schedule()
+
+    @field_validator("split")
+    @classmethod
+    def _no_window_straddles(cls, split: SplitRule, info: ValidationInfo) -> SplitRule:
+        window = info.data.get("window", 0)  # absent when it is itself refused, which is said first
+        if split.gap is not None and split.gap < window:
+            raise ValueError(f"gap must be at least the window of {window} rows, found {split.gap}")
+        return split
 
 
 def watch_names(folder: Path) -> list[str]:

@@ -52,6 +52,7 @@ class Small:
 
     def watch(self, more: str = "", members: str = '"norm", "ridge"') -> None:
         """Write the watch file; `more` are further lines."""
+        more += "" if "[split]" in more else "[split]\nheld_out = 0.25\n"
         (self.folder / "unit.toml").write_text(
             f'window = 10\nmembers = [{members}]\n[source]\nkind = "parquet"\nfolder = "{self.source.folder}"\n'
             f"[gate]\nresamples = 40\n{more}"

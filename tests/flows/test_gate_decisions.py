@@ -54,7 +54,7 @@ def test_a_candidate_trained_on_a_week_of_garbage_is_refused(small: Small) -> No
 @pytest.mark.slow
 def test_a_candidate_taught_the_opposite_is_refused(small: Small) -> None:
     """Flipped labels in the days that it learnt from; those that it is judged on are true."""
-    small.watch("[agent]\nepisodes = 6\n[labels]\nbudget = 0\n[split]\nhistory_days = 16\n")
+    small.watch("[agent]\nepisodes = 6\n[labels]\nbudget = 0\n[split]\nheld_out = 0.25\nhistory_days = 16\n")
     small.world(1200, dict.fromkeys(SELDOM, 3.0))
     assert small.retrain().decision.action == "promoted"
     small.world(3600, dict.fromkeys(SELDOM, 3.0), flip=slice(1200, 2600))
@@ -67,7 +67,7 @@ def test_a_candidate_taught_the_opposite_is_refused(small: Small) -> None:
 
 def test_a_candidate_that_knows_more_of_the_new_regime_takes_over(small: Small) -> None:
     """The world has changed; who has seen more of it is better on the same days."""
-    small.watch(AGENT_OFF + "[split]\nhistory_days = 9\n")
+    small.watch(AGENT_OFF + "[split]\nheld_out = 0.25\nhistory_days = 9\n")
     small.world(1200, dict.fromkeys(SELDOM, 5.0))
     small.retrain()
     small.world(2400, dict.fromkeys(SELDOM, 5.0), another_regime)

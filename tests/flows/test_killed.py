@@ -297,7 +297,7 @@ def test_a_retrain_killed_after_each_write_in_turn_makes_one_version(
     """Killed after each write to lake and registry, a retrain still ends in one version, the undisturbed one's."""
     module_source.write("pump", module_source.table(900, label={(at, at + 6): 1 for at in range(50, 900, 100)}))
     (tmp_path / "unit.toml").write_text(
-        f'window = 10\nmembers = ["norm", "ridge"]\ngate.resamples = 20\n'
+        f'window = 10\nmembers = ["norm", "ridge"]\ngate.resamples = 20\nsplit.held_out = 0.25\n'
         f'agent = {{enabled = {str(agent).lower()}, episodes = 1}}\nlabels = {{budget = 4, imported = "oracle"}}\n'
         f'[source]\nkind = "parquet"\nfolder = "{module_source.folder}"\n'
     )

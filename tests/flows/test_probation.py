@@ -19,7 +19,7 @@ from watchkeeper.watch import load_watch
 
 ANOMALIES = dict.fromkeys(range(150, 4000, 211), 5.0)
 TRAINED = 2400
-RULE = AGENT_OFF + "[split]\nhistory_days = 8\n[probation]\ndays = 2.0\n"
+RULE = AGENT_OFF + "[split]\nheld_out = 0.25\nhistory_days = 8\n[probation]\ndays = 2.0\n"
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ window = 10
 members = ["norm", "ridge"]
 agent.enabled = false
 gate.resamples = 20
+split.held_out = 0.25
 drift.days = 2
 [source]
 kind = "parquet"

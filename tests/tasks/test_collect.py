@@ -81,6 +81,7 @@ def lived(module_source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lived")
     (folder / "unit.toml").write_text(
         f'window = 10\nmembers = ["norm", "ridge"]\nagent.enabled = false\ngate.resamples = 20\nkeep.versions = 1\n'
+        f"split.held_out = 0.25\n"
         f'[source]\nkind = "parquet"\nfolder = "{module_source.folder}"\n'
     )
     home = folder / "home"

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from models.detector import Detector, DetectorConfig
-from models.parts import CalibrationPart, HeldOutPart, TrainPart
+from models.parts import Bounds, CalibrationPart, HeldOutPart, TrainPart
 from models.scaler import Scaler
 from tasks import runs
 from tasks.ingest import ingest
@@ -46,7 +46,41 @@ def test_parts_lie_in_the_order_of_time_with_a_window_between(lake: Lake, source
     assert where.train == FIRST_CALIBRATION - 10
     assert where.calibration == (FIRST_CALIBRATION, FIRST_HELD_OUT - 10)
     assert where.held_out == (FIRST_HELD_OUT, ROWS)
-    assert where == bounds_of(ROWS, watch)
+    assert where == bounds_of(times(source.table(ROWS)), watch)
+
+
+def test_seventy_fifteen_fifteen_unless_the_watch_says_otherwise(lake: Lake, source: Any) -> None:
+    """Of 400 rows 280, 60 and 60, the gaps taken from the earlier part."""
+    source.write("pump", source.table(ROWS))
+    watch = source.watch(split={})
+    assert read_bounds(lake, prepared(lake, watch))["pump"] == Bounds(270, (280, 330), (340, 400))
+
+
+def test_a_longer_gap_keeps_the_parts_further_apart(lake: Lake, source: Any) -> None:
+    """The rows between them teach nothing."""
+    source.write("pump", source.table(ROWS))
+    watch = source.watch(split={"gap": 24})
+    assert read_bounds(lake, prepared(lake, watch))["pump"] == Bounds(256, (280, 316), (340, 400))
+
+
+def test_dates_are_the_same_for_every_series(lake: Lake, source: Any) -> None:
+    """A series that began later has fewer rows for training; one without rows in a part is left out with its reason."""
+    source.write("early", source.table(ROWS))
+    source.write("late", source.table(ROWS, first=150))
+    source.write("new", source.table(ROWS, first=300))
+    source.write("ended", source.table(300))
+    dates = {"calibration_from": source.time(200), "held_out_from": source.time(300)}
+    record = prepared(lake, source.watch(split=dates))
+    assert read_bounds(lake, record) == {
+        "early": Bounds(190, (200, 290), (300, 400)),
+        "late": Bounds(40, (50, 140), (150, 250)),
+    }
+    said = {one.origin: one.reason for one in record.left_out}
+    assert said["new"].startswith("0 rows for training before 2026-01-06 09:20, gaps of 10 rows taken off")
+    assert said["ended"].startswith("0 rows held out from 2026-01-07 02:00 on")
+    first_held_out = times(source.table(ROWS))[300]
+    for parts in read_learning(lake, source.watch(split=dates), record).values():
+        assert max(parts.train.timestamps.max(), parts.calibration.timestamps.max()) < first_held_out
 
 
 @pytest.mark.parametrize("first", [FIRST_HELD_OUT, FIRST_CALIBRATION, FIRST_CALIBRATION - 10])
@@ -121,12 +155,16 @@ def test_only_the_latest_days_are_used_where_the_watch_says_so(lake: Lake, sourc
     """An old world does not teach, and does not set the scale."""
     table = source.table(ROWS)  # a row every ten minutes: two days are 288 rows
     source.write("pump", with_rows(table, 0, ROWS - 288, 100))
-    record = prepared(lake, source.watch(split={"history_days": 2}))
+    record = prepared(lake, source.watch(split={"history_days": 2, "held_out": 0.25}))
     assert record.rows == 288
     rows = lake.get_table(f"{record.folder}/series=pump.parquet")
     assert np.array_equal(times(rows), times(table)[-288:])
     plain = Scaler.fit(
-        {"pump": np.stack([table[n].to_numpy() for n in "abc"], axis=1)[-288:][: bounds_of(288, source.watch()).train]}
+        {
+            "pump": np.stack([table[n].to_numpy() for n in "abc"], axis=1)[-288:][
+                : bounds_of(times(table)[-288:], source.watch()).train
+            ]
+        }
     )
     assert np.array_equal(read_scaler(lake, record).arrays()["pump.mean"], plain.arrays()["pump.mean"])
 

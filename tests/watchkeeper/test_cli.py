@@ -37,6 +37,7 @@ window = 20
 members = ["norm", "ridge"]
 agent.enabled = false
 gate.resamples = 20
+split.held_out = 0.25
 drift.days = 0.4
 """
 SOURCE = """

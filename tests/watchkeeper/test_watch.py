@@ -15,6 +15,7 @@ from watchkeeper.watch import MemberName, Watch, load_watch
 
 WATCHES = Path(__file__).parents[2] / "watches"
 PLANT = '[source]\nkind = "plant"\nstart = 2026-01-05T00:00:00Z\n'
+DATES = "[split]\ncalibration_from = 2026-01-15\nheld_out_from = 2026-01-22\n"
 NO_DEFAULT = {"source.kind", "source.start", "source.shift.after_days"}
 
 
@@ -85,9 +86,10 @@ def test_the_plant_shows_every_key_that_there_is() -> None:
     """A key that the model gains has to be explained in the file."""
     text = (WATCHES / "plant.toml").read_text(encoding="utf-8")
     known = defaults(Watch) | defaults(PlantSource, "source.") | defaults(Shift, "source.shift.")
-    unset = {key for key, value in known.items() if value is None and key.startswith("keep.")}  # TOML has no null
-    assert set(known) - {"name", "source", "source.shift"} - unset == set(flat(tomllib.loads(text)))
-    assert all(f"# {key.removeprefix('keep.')} = " in text for key in unset)
+    written = flat(tomllib.loads(text))
+    unset = {key for key in known if known[key] is None and key not in written} - {"source.shift"}  # TOML has no null
+    assert set(known) - {"name", "source", "source.shift"} - unset == set(written)
+    assert all(f"# {key.rpartition('.')[2]} = " in text for key in unset)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,24 @@ def test_the_plant_shows_every_key_that_there_is() -> None:
         ('window = "wide"\n' + PLANT, "window: .*integer.*found 'wide'"),
         ("window = 1\n" + PLANT, "window: .*greater than or equal to 2, found 1"),
         (PLANT + "[split]\nheld_out = 1.0\n", r"split\.held_out: .*less than 1"),
+        (
+            PLANT + "[split]\ncalibration = 0.5\nheld_out = 0.5\n",
+            r"split: .*leave rows for training, found 0\.5 and 0\.5$",
+        ),
+        (PLANT + "[split]\nheld_out_from = 2026-01-22\n", "split: held_out_from stands alone; .*calibration_from"),
+        (PLANT + DATES + "held_out = 0.2\n", "split: both dates and shares; remove held_out, or"),
+        (
+            PLANT + DATES + "calibration = 0.2\nheld_out = 0.2\n",
+            "split: both dates .* remove calibration and held_out, ",
+        ),
+        (
+            PLANT + "[split]\ncalibration_from = 2026-01-22\nheld_out_from = 2026-01-22T01:00:00+01:00\n",
+            "split: calibration_from must lie before held_out_from, found 2026-01-22T00:00 and 2026-01-22T00:00$",
+        ),
+        (PLANT + DATES.replace("2026-01-15", "15"), r"split\.calibration_from: wanted a date.*found 15"),
+        (PLANT + DATES.replace("2026-01-15", '"soon"'), r"split\.calibration_from: .*date.*found 'soon'"),
+        (PLANT + "[split]\ngap = 49\n", "split: gap must be at least the window of 50 rows, found 49$"),
+        (PLANT + "[split]\ngap = 1.5\n", r"split\.gap: .*integer.*found 1\.5"),
         (PLANT + '[labels]\nimported = "sometimes"\n', r"labels\.imported: .*'known' or 'oracle'"),
         ('[source]\nkind = "tape"\n', "source: .*'plant'.*'parquet'"),
         ("window = 10\n", "source: Field required"),
@@ -154,6 +174,21 @@ def test_a_start_without_a_zone_is_utc(tmp_path: Path) -> None:
     source = load_watch("well", write(tmp_path, PLANT.replace("Z", "+02:00"))).source
     assert isinstance(source, PlantSource)
     assert source.start == datetime(2026, 1, 4, 22, tzinfo=UTC)
+
+
+def test_dates_of_the_split_are_taken_as_utc(tmp_path: Path) -> None:
+    """A date is its first moment; a time with a zone is turned, one without is taken as UTC."""
+    split = load_watch("well", write(tmp_path, PLANT + DATES)).split
+    assert (split.calibration_from, split.held_out_from) == (
+        datetime(2026, 1, 15, tzinfo=UTC),
+        datetime(2026, 1, 22, tzinfo=UTC),
+    )
+    text = DATES.replace("01-15", "01-15T06:00:00+02:00").replace("01-22", "01-22T06:00:00")
+    split = load_watch("well", write(tmp_path, PLANT + text)).split
+    assert (split.calibration_from, split.held_out_from) == (
+        datetime(2026, 1, 15, 4, tzinfo=UTC),
+        datetime(2026, 1, 22, 6, tzinfo=UTC),
+    )
 
 
 def test_the_folder_of_a_source_may_name_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
