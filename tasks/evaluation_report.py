@@ -10,6 +10,7 @@ from datetime import UTC
 from tasks.evaluation_plot import draw
 from tasks.gate import forgotten
 from tasks.held_out import CHAMPION, COMBINATION, RANDOM, TRIVIAL
+from tasks.splits import LABELS, Metadata, read_metadata
 from tasks.traces import PAST, Trace, read_traces
 from watchkeeper.clock import to_datetime
 from watchkeeper.lake import Lake
@@ -51,17 +52,19 @@ def write_report(lake: Lake, decision: Decision, evaluation: Evaluation) -> str:
     stem = f"reports/{decision.watch}/{evaluation.end:%Y-%m-%d}/evaluation-{stamp}-v{decision.version}"
     whole = {"decision": decision.model_dump(mode="json"), "evaluation": evaluation.model_dump(mode="json")}
     lake.put_json(f"{stem}.json", whole)
-    lake.put(f"{stem}.html", page(decision, evaluation, read_traces(lake, f"{evaluation.key}-traces")).encode())
+    traces = read_traces(lake, f"{evaluation.key}-traces")
+    lake.put(f"{stem}.html", page(decision, evaluation, traces, read_metadata(lake, evaluation)).encode())
     return lake.uri_of(f"{stem}.html")
 
 
-def page(decision: Decision, evaluation: Evaluation, traces: Sequence[Trace]) -> str:
+def page(decision: Decision, evaluation: Evaluation, traces: Sequence[Trace], metadata: Metadata | None = None) -> str:
     """Write the page.
 
     Args:
         decision: what the gate said.
         evaluation: what it rests on.
         traces: events to draw, the most telling first.
+        metadata: which rows went where; None once they are cleared away.
     """
     against = f"version {evaluation.against}" if evaluation.against else "no champion"
     verdict = VERDICTS.get(decision.action, decision.action)
@@ -81,6 +84,7 @@ def page(decision: Decision, evaluation: Evaluation, traces: Sequence[Trace]) ->
         f"<p>Worth knowing:</p><ul>{notes}</ul>" if notes else "",
         said,
         _held_out(evaluation),
+        _parts(metadata) if metadata else "",
         _incidents(evaluation),
         _pictures(traces),
         _legend(),
@@ -105,6 +109,22 @@ def _held_out(evaluation: Evaluation) -> str:
         rows = [(name, {metric: getattr(own[name], metric) for metric in METRICS}) for name in _order(list(own))]
         out += f"<details><summary>{html.escape(series)}</summary>{_table(rows)}</details>"
     return out
+
+
+def _parts(metadata: Metadata) -> str:
+    """Return the table of which rows of which series went where, folded away."""
+    body = ""
+    for series, one in metadata.series.items():
+        for part in one.parts:
+            words = [series, part.part.replace("_", " "), f"{part.start:%Y-%m-%d %H:%M}", f"{part.end:%Y-%m-%d %H:%M}"]
+            figures = [f"{part.rows:,}", *(f"{part.labels[word]:,}" for word in LABELS)]
+            cells = "".join(f"<td>{html.escape(word)}</td>" for word in words)
+            cells += "".join(f'<td class="n">{figure}</td>' for figure in figures)
+            body += f"<tr>{cells}</tr>"
+    head = "".join(f"<th>{word}</th>" for word in ("series", "part", "first row (UTC)", "last row"))
+    head += "".join(f'<th class="n">{word}</th>' for word in ("rows", *LABELS))
+    table = f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+    return f"<details><summary>Which rows were trained on, calibrated with and held out</summary>{table}</details>"
 
 
 def _order(names: list[str]) -> list[str]:

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from models.parts import Bounds, CalibrationPart, TrainPart, split_by_shares, split_by_times
+from models.parts import Bounds, CalibrationPart, TrainPart
 from models.scaler import Scaler
 from tasks import runs
 from tasks.rows import from_table, read_rows, read_snapshot, to_table
+from tasks.splits import SeriesParts, bounds_of, parts_of, write_metadata
 from tasks.step import step
 from watchkeeper.clock import DAY_US, to_microseconds
 from watchkeeper.errors import DataError
@@ -41,14 +41,14 @@ def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
     if runs.published(lake, key):
         return Prepared(**runs.about(lake, key)["record"])
     what = read_snapshot(lake, watch.name, snapshot)
-    folder = (
-        f"prepared/{watch.name}/{snapshot}/{digest_of([watch.window, watch.split.model_dump(), watch.channels])[:16]}"
-    )
+    made_from = [watch.window, watch.split.model_dump(), watch.channels, runs.code_digest()]
+    folder = f"prepared/{watch.name}/{snapshot}/{digest_of(made_from)[:16]}"
+    events = read_labels(lake, what.labels)
     tell = progress_of("prepare")
     scalers: dict[str, Scaler] = {}
     bounds: dict[str, Bounds] = {}
     left_out: list[Refusal] = []
-    intervals, total = [], 0
+    went: dict[str, SeriesParts] = {}
     for done, series in enumerate(what.series):
         tell(done / len(what.series), series)
         rows = read_rows(lake, what, series, what.channels, after=history_start(what, watch))
@@ -62,8 +62,8 @@ def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
         scaled = scaler.transform(series, filled)
         lake.put_table(f"{folder}/series={series}.parquet", to_table(rows.timestamps, scaled, what.channels))
         scalers[series], bounds[series] = scaler, where
-        intervals.append(float(np.median(np.diff(rows.timestamps))) / 1e6)
-        total += len(rows)
+        stored = sum(file.rows for file in what.files if file.series == series)
+        went[series] = parts_of(rows, where, label_samples(events, series, rows.timestamps), stored)
     if not bounds:
         raise DataError(f"watch {watch.name}: no series can be split: {left_out[0].origin}: {left_out[0].reason}")
     record = Prepared(
@@ -72,10 +72,11 @@ def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
         snapshot=snapshot,
         channels=what.channels,
         series=tuple(bounds),
-        interval_s=float(np.median(intervals)),
-        rows=total,
+        interval_s=float(np.median([one.interval_s for one in went.values()])),
+        rows=sum(one.rows for one in went.values()),
         left_out=tuple(left_out),
     )
+    write_metadata(lake, watch, what, record, went)
     arrays = {name: array for scaler in scalers.values() for name, array in scaler.arrays().items()}
     about = {
         "record": record.model_dump(mode="json"),
@@ -90,20 +91,6 @@ def history_start(snapshot: Snapshot, watch: Watch) -> int | None:
     """Return the time (µs since 1970 UTC) from which on rows are used; None for all."""
     days = watch.split.history_days
     return None if days is None else to_microseconds(snapshot.end) - int(days * DAY_US)
-
-
-def bounds_of(timestamps: npt.NDArray[np.int64], watch: Watch) -> Bounds:
-    """Return where the parts of a series lie: by the dates of the watch's split rule, else by its shares.
-
-    Raises:
-        DataError: the series is too short for this watch's window, or has too few rows on one side of a date.
-    """
-    rule, window = watch.split, watch.window
-    gap = window if rule.gap is None else rule.gap
-    if rule.calibration_from is None or rule.held_out_from is None:
-        return split_by_shares(len(timestamps), rule.calibration, rule.held_out, window, gap)
-    dates = to_microseconds(rule.calibration_from), to_microseconds(rule.held_out_from)
-    return split_by_times(timestamps, *dates, window, gap)
 
 
 def read_scaler(lake: Lake, prepared: Prepared) -> Scaler:

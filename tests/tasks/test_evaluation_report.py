@@ -11,6 +11,7 @@ import pytest
 
 from tasks.evaluation_plot import HIGHEST, draw
 from tasks.evaluation_report import page
+from tasks.splits import Metadata, PartRows, SeriesParts
 from tasks.traces import HELD_OUT, PAST, Rank, Trace
 from watchkeeper.records import Decision, Evaluation, IncidentResult, Row
 
@@ -97,6 +98,21 @@ def decision(**changes: Any) -> Decision:
     return Decision(**{**about, **changes})
 
 
+def metadata(series: str = "pump") -> Metadata:
+    stretches = (("train", 0, 7000), ("gap", 7000, 7010), ("calibration", 7010, 8490), ("held_out", 8500, 10000))
+    parts = tuple(
+        PartRows(
+            part=name, first=first, stop=stop, start=NOON + timedelta(minutes=first),
+            end=NOON + timedelta(minutes=stop - 1), labels={"anomalous": 3, "normal": stop - first - 3, "unknown": 0},
+        )
+        for name, first, stop in stretches
+    )  # fmt: skip
+    return Metadata(
+        watch="unit", snapshot="000001-a", code="c0de", window=10, gap=10, split={"held_out": 0.15}, channels=("a",),
+        interval_s=60.0, series={series: SeriesParts(earlier=0, rows=10000, interval_s=60.0, parts=parts)}, left_out=(),
+    )  # fmt: skip
+
+
 def read(text: str) -> Outline:
     outline = Outline()
     outline.feed(text)
@@ -122,6 +138,16 @@ def test_point_adjusted_f1_stands_beside_its_random_row_alone() -> None:
     text = read(page(decision(), evaluation(), [])).text
     assert text.count("point-adjusted") == 1
     assert "point-adjusted F1: candidate 0.950, random row 0.920" in text
+
+
+def test_the_page_says_which_rows_went_where() -> None:
+    """Part by part with times, rows and labels; without the metadata it says nothing."""
+    text = read(page(decision(), evaluation(), [], metadata())).text
+    assert "pumptrain2026-01-05 12:002026-01-10 08:397,00036,9970" in text
+    assert "pumpheld out2026-01-11 09:402026-01-12 10:391,50031,4970" in text
+    assert "Which rows were trained on" in text
+    assert "Which rows were trained on" not in page(decision(), evaluation(), [])
+    assert "<script" not in page(decision(), evaluation(), [], metadata(HOSTILE))
 
 
 def test_incidents_that_one_alone_finds_are_shown_and_the_others_folded_away() -> None:

@@ -9,8 +9,9 @@ from models.parts import Bounds, CalibrationPart, HeldOutPart, TrainPart
 from models.scaler import Scaler
 from tasks import runs
 from tasks.ingest import ingest
-from tasks.prepare import bounds_of, prepare, read_bounds, read_learning, read_scaler
+from tasks.prepare import prepare, read_bounds, read_learning, read_scaler
 from tasks.rows import read_rows, read_snapshot
+from tasks.splits import bounds_of
 from watchkeeper.errors import DataError, LeakageError
 from watchkeeper.labels import write_labels
 from watchkeeper.lake import Lake

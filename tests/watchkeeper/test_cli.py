@@ -5,6 +5,7 @@ One long file: nearly every test sits at the same desk, a home with champions th
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -290,6 +291,8 @@ def test_versions_and_report_show_what_is_there(watched: Desk, cli) -> None:
     shown = cli("report", "-w", "pumps")
     assert "combination" in shown.out
     assert "version 1 promoted by" in shown.out
+    assert re.search(r"Rows of \d series, snapshot 000001-\w+, gaps of 20", shown.out)
+    assert re.search(r"^held out +\d,?\d+ +2026-01-", shown.out, re.MULTILINE)
     assert "has no versions yet" in cli("versions", "-w", "other").out
     assert "has no reports yet" in cli("report", "-w", "other").out
     assert watched.state() == before

@@ -15,6 +15,7 @@ from watchkeeper.watch import load_watch
 
 if TYPE_CHECKING:
     from tasks.collect import Collected
+    from tasks.splits import Metadata
     from watchkeeper.lake import Lake
     from watchkeeper.records import Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored
     from watchkeeper.registry import Registry, VersionLine
@@ -132,16 +133,18 @@ def versions(watch: str) -> "list[VersionLine]":
     return registry.versions(watch)
 
 
-def report(watch: str) -> "tuple[Evaluation | None, DriftCheck | None, list[Decision]]":
-    """Read the latest evaluation, the latest drift check and the audit."""
+def report(watch: str) -> "tuple[Evaluation | None, Metadata | None, DriftCheck | None, list[Decision]]":
+    """Read the latest evaluation, which rows it rests on, the latest drift check and the audit."""
     from tasks.check_drift import read_checks
     from tasks.evaluate import latest_evaluation
+    from tasks.splits import read_metadata
     from watchkeeper.promotion import read_audit
 
     lake, _ = _stores(watch)
     checks = read_checks(lake, watch)
     audit = read_audit(lake, watch)
-    return latest_evaluation(lake, audit), checks[-1] if checks else None, audit
+    found = latest_evaluation(lake, audit)
+    return found, read_metadata(lake, found) if found else None, checks[-1] if checks else None, audit
 
 
 def lake_of(watch: str) -> "Lake":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlparse
 
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.table import Table
 
 from watchkeeper.records import Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored
 from watchkeeper.registry import VersionLine
+
+if TYPE_CHECKING:
+    from tasks.splits import Metadata
 
 console = Console(highlight=False, soft_wrap=True)
 METRICS = {
@@ -171,11 +174,34 @@ def decided(decision: Decision) -> None:
         console.print(f"    report   {escape(path_of(str(page)))}")
 
 
-def report(watch: str, found: Evaluation | None, check: DriftCheck | None, audit: Sequence[Decision]) -> None:
-    """Print the latest evaluation, drift check and decisions."""
+def parts(metadata: "Metadata") -> None:
+    """Print which rows a retrain trained on, calibrated with and held out: the sums over the series."""
+    from tasks.splits import totals
+
+    title = f"Rows of {len(metadata.series)} series, snapshot {metadata.snapshot}, gaps of {metadata.gap}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("", "rows", "from (UTC)", "to", "anomalous", "normal"):  # a line of 80 signs has no room for unknown
+        table.add_column(name, justify="left" if name in ("", "from (UTC)", "to") else "right", no_wrap=True)
+    for part in totals(metadata):
+        times = ("", "") if part.part == "gap" else (f"{part.start:%Y-%m-%d %H:%M}", f"{part.end:%Y-%m-%d %H:%M}")
+        labels = (f"{part.labels[word]:,}" for word in ("anomalous", "normal"))
+        table.add_row(part.part.replace("_", " "), f"{part.rows:,}", *times, *labels)
+    console.print(table)
+
+
+def report(
+    watch: str,
+    found: Evaluation | None,
+    metadata: "Metadata | None",
+    check: DriftCheck | None,
+    audit: Sequence[Decision],
+) -> None:
+    """Print the latest evaluation, the rows that it rests on, drift check and decisions."""
     if found is None and check is None and not audit:
         console.print(f"watch {escape(watch)} has no reports yet; run `watchkeeper retrain --watch {escape(watch)}`")
         return
+    if metadata:
+        parts(metadata)
     if found:
         evaluation(found)
     pages = [str(decision.evidence["report"]) for decision in audit if decision.evidence.get("report")]
