@@ -2,9 +2,9 @@
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from watchkeeper.table import VARIABLE, Table, as_utc
 
@@ -59,6 +59,9 @@ Secret = Annotated[str, BeforeValidator(_by_name)]
 """The name of an environment variable that holds a secret, as `$NAME`."""
 
 
+Aggregate = Literal["mean", "median", "min", "max", "sum", "first", "last"]
+
+
 class DatabaseSource(Table):
     """A database that is asked for a stretch of time after the other. docs/data.md explains each key."""
 
@@ -67,6 +70,24 @@ class DatabaseSource(Table):
     late_s: float = Field(default=0.0, ge=0, description="how late a row may arrive and still be taken in, in order")
     stretch_s: float = Field(default=86_400.0, ge=1, description="one query asks for so much time: bounds the memory")
     timeout_s: float = Field(default=60.0, ge=1, description="of a connection and of a query")
+    every_s: float | None = Field(default=None, ge=0.001, description="length of a bin; None: rows stay as stored")
+    aggregate: Aggregate = Field(default="mean", description="what becomes of the readings in a bin")
+    aggregates: dict[str, Aggregate] = Field(default={}, description="the same for channels that differ")
+    gap: Literal["missing", "nan", "hold"] = Field(
+        default="missing",
+        description="what a bin without a reading becomes: no row, a row of missing readings, or held",
+    )
+    hold_s: float | None = Field(default=None, gt=0, description="how long a value is held at most")
+
+    @model_validator(mode="after")
+    def _whole_rule(self) -> Self:
+        if self.every_s is None and {"aggregate", "aggregates", "gap", "hold_s"} & self.model_fields_set:
+            raise ValueError("aggregate, aggregates, gap and hold_s are for bins; set every_s, their length")
+        if (self.gap == "hold") != (self.hold_s is not None):
+            raise ValueError('gap = "hold" needs hold_s, how long at most, and nothing else does')
+        if self.hold_s is not None and self.every_s is not None and self.hold_s < self.every_s:
+            raise ValueError("hold_s is shorter than every_s, so nothing would be held")
+        return self
 
 
 class SqlSource(DatabaseSource):

@@ -14,6 +14,7 @@ import numpy as np
 
 from tasks.sources import Batch, Stored
 from tasks.sources.delimited import NO_SERIES, UNNAMED
+from tasks.sources.resample import Resampler, Rule
 from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.databases import DatabaseSource, SqlSource, time_of
 from watchkeeper.errors import DataError, WatchError
@@ -21,18 +22,22 @@ from watchkeeper.errors import DataError, WatchError
 Ask = Callable[[int, int], Iterable[Batch]]
 """Asks for the rows with start <= timestamp < end, both in µs since 1970 UTC: one batch a series, in any order.
 
-A batch is called what the database calls its series, "" where it has no name. It has the column `timestamp`,
-whole and within the stretch, its channels, perhaps `label`, and `reasons` for rows that cannot be read. Errors are
+A batch is called what the database calls its series, "" where it has no name. It has the column `timestamp`, whole and
+within the stretch, its channels as numbers, perhaps `label`, and `reasons` for rows that cannot be read. Errors are
 DataError where the watch file is to be mended, SourceError where the database is at fault.
 """
 
 
 @dataclass(frozen=True)
 class Span:
-    """What one ingest asks for: start <= timestamp < end, in µs since 1970 UTC."""
+    """What one ingest takes in: start <= timestamp < end, in µs since 1970 UTC."""
 
     start: int
     end: int
+
+    def bins(self, every: int) -> "Span":
+        """Return the whole bins of the span: from the first that begins in it to the last that is complete."""
+        return Span(-(-self.start // every) * every, self.end // every * every)
 
     def stretches(self, length: int) -> Iterator[tuple[int, int]]:
         """Cut the span at whole multiples of the length, so that a day's rows come together."""
@@ -85,13 +90,18 @@ def read_database(source: SqlSource, until: datetime | None, stored: Stored, now
         WatchError: a variable that the watch file names is not set, or its times give no span.
     """
     span = span_of(source, until, stored.times, now)
-    length = round(source.stretch_s * 1e6)
+    length, before, resampler = round(source.stretch_s * 1e6), 0, None
+    if rule := Rule.of(source):
+        span = span.bins(rule.every)
+        length, before = -(-length // rule.every) * rule.every, rule.before
+        newest = {series: to_microseconds(times[1]) for series, times in stored.times.items()}
+        resampler = Resampler(rule, span.start, newest)
     names: dict[str, str] = {}
     found = False
     with _open(source, stored.channels) as ask:
-        for start, end in span.stretches(length):
+        for start, end in Span(span.start - before, span.end).stretches(length):
             batches = [_named(batch, names) for batch in ask(start, end) if len(batch.table)]
-            for batch in sorted(batches, key=lambda one: one.series):
+            for batch in resampler.take(batches, start, end) if resampler else sorted(batches, key=_series):
                 found = True
                 where = f"{batch.series}, {to_datetime(start):%Y-%m-%d %H:%M} to {to_datetime(end):%Y-%m-%d %H:%M}"
                 yield replace(batch, origin=where)
@@ -106,6 +116,10 @@ def _open(source: SqlSource, channels: tuple[str, ...]) -> AbstractContextManage
     from tasks.sources.sql import open_sql
 
     return open_sql(source, channels)
+
+
+def _series(batch: Batch) -> str:
+    return batch.series
 
 
 def _named(batch: Batch, names: dict[str, str]) -> Batch:

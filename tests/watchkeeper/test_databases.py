@@ -56,6 +56,11 @@ def test_what_is_no_time_is_refused(text: object) -> None:
         ("query = 'SELECT :start'", "must be limited to"),
         ("query = 'SELECT :start, :end, :unit'", "no other parameter; it has :unit"),
         ("every = 1", "unknown key source.sql.every"),
+        ("gap = 'nan'", "are for bins; set every_s"),
+        ("every_s = 60\ngap = 'hold'", "needs hold_s"),
+        ("every_s = 60\nhold_s = 60", 'gap = "hold" needs hold_s, how long at most, and nothing else does'),
+        ("every_s = 60\ngap = 'hold'\nhold_s = 30", "nothing would be held"),
+        ("every_s = 60\naggregates = { a = 'mode' }", "source.sql.aggregates.a"),
     ],
 )
 def test_a_watch_file_that_is_wrong_says_so_without_the_secret(tmp_path: Path, line: str, said: str) -> None:
