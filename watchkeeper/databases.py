@@ -128,3 +128,39 @@ class SqlSource(DatabaseSource):
                 + (f" and may have no other parameter; it has {others}" if others else "")
             )
         return query
+
+
+class PrometheusSource(DatabaseSource):
+    """Prometheus, VictoriaMetrics or another server with Prometheus' API: a range query for each channel."""
+
+    kind: Literal["prometheus"]
+    url: str = Field(description="of the server, to what stands before /api/v1")
+    queries: dict[str, str] = Field(min_length=1, description="what a channel is, in PromQL")
+    series: str = Field(default="instance", description="label that names the series")
+    step_s: float = Field(default=60.0, ge=0.001, description="between two rows, aligned to 1970 UTC")
+    late_s: float = Field(default=60.0, ge=0, description="VictoriaMetrics makes up the latest 30 s: wait longer")
+    token: Secret | None = None
+    user: str | None = None
+    password: Secret | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _plain(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", url):
+            raise ValueError("no address of a server; wanted one like http://prometheus:9090")
+        if "@" in url:
+            raise ValueError("no user belongs here; write user and password = $NAME, or token = $NAME")
+        return url.rstrip("/")
+
+    @field_validator("step_s")
+    @classmethod
+    def _whole_ms(cls, step_s: float) -> float:
+        if abs(step_s * 1000 - round(step_s * 1000)) > 1e-6:
+            raise ValueError("wanted whole milliseconds")
+        return step_s
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if (self.user is None) != (self.password is None) or (self.token and self.user):
+            raise ValueError("wanted user and password, or token, or none of them")
+        return self

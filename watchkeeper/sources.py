@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from watchkeeper.databases import SqlSource
+from watchkeeper.databases import PrometheusSource, SqlSource
 from watchkeeper.table import Table, as_utc, fill
 
 UNIX_TIMES = ("unix_s", "unix_ms", "unix_us", "unix_ns")
@@ -155,4 +155,7 @@ class BenchmarkSource(FolderSource):
     files: str = "*"
 
 
-Source = Annotated[PlantSource | ParquetSource | CsvSource | BenchmarkSource | SqlSource, Field(discriminator="kind")]
+Source = Annotated[
+    PlantSource | ParquetSource | CsvSource | BenchmarkSource | SqlSource | PrometheusSource,
+    Field(discriminator="kind"),
+]

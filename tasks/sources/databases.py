@@ -16,9 +16,10 @@ from tasks.sources import Batch, Stored
 from tasks.sources.delimited import NO_SERIES, UNNAMED
 from tasks.sources.resample import Resampler, Rule
 from watchkeeper.clock import to_datetime, to_microseconds
-from watchkeeper.databases import DatabaseSource, SqlSource, time_of
+from watchkeeper.databases import DatabaseSource, PrometheusSource, SqlSource, time_of
 from watchkeeper.errors import DataError, WatchError
 
+Database = SqlSource | PrometheusSource
 Ask = Callable[[int, int], Iterable[Batch]]
 """Asks for the rows with start <= timestamp < end, both in µs since 1970 UTC: one batch a series, in any order.
 
@@ -81,7 +82,7 @@ def span_of(
     return Span(to_microseconds(start), to_microseconds(end))
 
 
-def read_database(source: SqlSource, until: datetime | None, stored: Stored, now: datetime) -> Iterator[Batch]:
+def read_database(source: Database, until: datetime | None, stored: Stored, now: datetime) -> Iterator[Batch]:
     """Read what the database has beyond what is stored, in the order of time.
 
     Raises:
@@ -112,10 +113,14 @@ def read_database(source: SqlSource, until: datetime | None, stored: Stored, now
         )
 
 
-def _open(source: SqlSource, channels: tuple[str, ...]) -> AbstractContextManager[Ask]:
-    from tasks.sources.sql import open_sql
+def _open(source: Database, channels: tuple[str, ...]) -> AbstractContextManager[Ask]:
+    if source.kind == "sql":
+        from tasks.sources.sql import open_sql
 
-    return open_sql(source, channels)
+        return open_sql(source, channels)
+    from tasks.sources.prometheus import open_prometheus
+
+    return open_prometheus(source)
 
 
 def _series(batch: Batch) -> str:

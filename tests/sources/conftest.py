@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from postgres import PACKAGE, PASSWORD, Postgres
+from range_servers import KINDS, RangeServer
 from servers import free_port, program
 
 
@@ -36,6 +37,15 @@ def dying_postgres() -> Iterator[Postgres]:
     """One for a test alone, which may stop and start it."""
     with _postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="module", params=sorted(KINDS))
+def range_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RangeServer]:
+    """Prometheus and VictoriaMetrics in turn, each with the same samples."""
+    server = KINDS[request.param](tmp_path_factory.mktemp(request.param))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

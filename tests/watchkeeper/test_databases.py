@@ -73,3 +73,28 @@ def test_a_watch_file_that_is_wrong_says_so_without_the_secret(tmp_path: Path, l
     assert said in str(error.value)
     assert "hun" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('url = "prometheus:9090"', "no address of a server"),
+        ('url = "http://me:hunter2@prometheus:9090"', "no user belongs here"),
+        ('token = "hunter2"', "a watch file holds no secret"),
+        ('user = "me"\npassword = "hunter2"', "a watch file holds no secret"),
+        ('user = "me"', "wanted user and password, or token"),
+        ('user = "me"\npassword = "$A"\ntoken = "$B"', "wanted user and password, or token"),
+        ("step_s = 0.0015", "wanted whole milliseconds"),
+        ("queries = {}", "source.prometheus.queries"),
+    ],
+)
+def test_a_prometheus_that_is_wrong_says_so_without_the_secret(tmp_path: Path, line: str, said: str) -> None:
+    """The same of the other kind."""
+    keys = {"url": '"http://prometheus:9090"', "queries": '{ load = "node_load1" }'}
+    lines = [f"{key} = {value}" for key, value in keys.items() if not line.startswith(key)]
+    (tmp_path / "w.toml").write_text("\n".join(["[source]", 'kind = "prometheus"', *lines, line]))
+    with pytest.raises(WatchError) as error:
+        load_watch("w", tmp_path)
+    assert said in str(error.value)
+    assert "hun" not in str(error.value)
+    assert "\n" not in str(error.value)
