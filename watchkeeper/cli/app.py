@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from watchkeeper import __version__
-from watchkeeper.cli import collect, doctor, fabricate, label, notify, stack
+from watchkeeper.cli import collect, doctor, fabricate, init, label, notify, stack
 from watchkeeper.errors import BadInputError, WatchkeeperError
 
 app = typer.Typer(
@@ -142,6 +142,7 @@ def report(watch: WatchName) -> None:
 app.command()(collect.gc)
 app.command()(doctor.doctor)
 app.command()(fabricate.fabricate)
+app.command()(init.init)
 app.command()(label.questions)
 app.command()(label.answer)
 app.command()(label.label)
