@@ -19,6 +19,8 @@ from watchkeeper.progress import Listener
 from watchkeeper.records import Decision, DriftCheck, Evaluation, Probation
 
 METRICS = ("vus_pr", "auc_pr", "best_f1", "f1", "event_recall", "alarms_per_day")
+REPLAY = "backtest"
+"""The flow whose steps are those of others, played in the past."""
 PAUSE_S = 2.0
 """At least this long before a step's progress artifact is made, and between two updates: each is a call to a server."""
 
@@ -179,7 +181,9 @@ def progress_listener(outer: Listener | None) -> Listener | None:
 def _watch() -> str | None:
     """Return the watch of the flow run under way, or None."""
     run = FlowRunContext.get()
-    return run.parameters.get("watch") if run and run.parameters else None
+    watch = run.parameters.get("watch") if run and run.parameters else None
+    # What a backtest replays must not stand where people look for what is so.
+    return f"{watch}-{REPLAY}" if watch and run and run.flow and run.flow.name == REPLAY else watch
 
 
 def _round(value: float | None) -> float | None:

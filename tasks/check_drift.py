@@ -34,11 +34,17 @@ RECENT = 500
 
 
 @step(retries=1)
-def check_drift(lake_uri: str, registry_uri: str, watch: Watch) -> DriftCheck:
+def check_drift(lake_uri: str, registry_uri: str, watch: Watch, replayed: datetime | None = None) -> DriftCheck:
     """Judge each series by itself; the watch has drifted when one of them has.
 
     The report shows the series that moved most. Verdicts are counted from check to check: only so many in a row, and
     outside the cool-down of an earlier event, ask for a retrain.
+
+    Args:
+        lake_uri: where the rows are.
+        registry_uri: who is champion.
+        watch: which watch.
+        replayed: the time that a replay is at, and no event is sent; None: it is now.
 
     Raises:
         VersionNotFoundError: there is no champion to compare with.
@@ -63,7 +69,12 @@ def check_drift(lake_uri: str, registry_uri: str, watch: Watch) -> DriftCheck:
     worst = max(verdicts, key=lambda series: (verdicts[series].exceeds, verdicts[series].share))
     tell(0.5, f"report on {worst}")
     _, page = compare(*frames[worst], rule, watch.seed, f"{worst} of watch {watch.name}")
-    return _conclude(lake, watch, served.registered.version, snapshot, verdicts, worst, page)
+    check = _conclude(
+        lake, watch, served.registered.version, snapshot, verdicts, worst, page, replayed or datetime.now(UTC)
+    )
+    if check.started and replayed is None:
+        emit(check)
+    return check
 
 
 def _current(lake: Lake, served: champion.Served, snapshot: Snapshot, series: str, watch: Watch) -> "pd.DataFrame":
@@ -84,9 +95,9 @@ def _conclude(
     verdicts: dict[str, DriftVerdict],
     worst: str,
     page: str,
+    now: datetime,
 ) -> DriftCheck:
     """Write report and verdict, and decide whether they ask for a retrain."""
-    now = datetime.now(UTC)
     exceeds = any(verdict.exceeds for verdict in verdicts.values())
     earlier = read_checks(lake, watch.name)
     fresh = timedelta(days=FRESH * watch.drift.days)
@@ -119,8 +130,6 @@ def _conclude(
     )
     details = {series: verdict.to_json() for series, verdict in verdicts.items()}
     lake.put_json(f"{stem}.json", {"check": check.model_dump(mode="json"), "series": details})
-    if started:
-        emit(check)
     return check
 
 

@@ -87,7 +87,7 @@ def page(decision: Decision, evaluation: Evaluation, traces: Sequence[Trace], me
         _parts(metadata) if metadata else "",
         _incidents(evaluation),
         _pictures(traces),
-        _legend(),
+        legend(),
     ]
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>{title}</title>'
@@ -103,11 +103,11 @@ def _held_out(evaluation: Evaluation) -> str:
         f"{name} {_figure(evaluation.mean(row, 'point_adjusted_f1'))}"
         for name, row in (("candidate", COMBINATION), ("random row", RANDOM))
     ]
-    out = f"<h2>Held-out rows</h2>{_table(mean)}<p class='dim'>{ADJUSTED}: {', '.join(adjusted)}</p>"
+    out = f"<h2>Held-out rows</h2>{figures_table(mean)}<p class='dim'>{ADJUSTED}: {', '.join(adjusted)}</p>"
     for series in dict.fromkeys(row.series for row in evaluation.rows):
         own = {row.row: row for row in evaluation.rows if row.series == series}
         rows = [(name, {metric: getattr(own[name], metric) for metric in METRICS}) for name in _order(list(own))]
-        out += f"<details><summary>{html.escape(series)}</summary>{_table(rows)}</details>"
+        out += f"<details><summary>{html.escape(series)}</summary>{figures_table(rows)}</details>"
     return out
 
 
@@ -133,7 +133,8 @@ def _order(names: list[str]) -> list[str]:
     return [*first, *(name for name in names if name not in (*first, *floors)), *floors]
 
 
-def _table(rows: Sequence[tuple[str, dict[str, float | None]]]) -> str:
+def figures_table(rows: Sequence[tuple[str, dict[str, float | None]]]) -> str:
+    """Return a table of figures, a row for each scorer: its name, and its METRICS."""
     shown = {COMBINATION: "candidate", RANDOM: "random row", TRIVIAL: "trivial row"}
     head = "".join(f'<th class="n" title="{html.escape(why)}">{name}</th>' for name, why in METRICS.values())
     body = ""
@@ -204,7 +205,8 @@ def _said(found: bool) -> str:
     return "finds it" if found else "misses it"
 
 
-def _legend() -> str:
+def legend() -> str:
+    """Say what the figures of `figures_table` mean, folded away."""
     rows = "".join(f"<tr><td>{name}</td><td>{html.escape(why)}</td></tr>" for name, why in METRICS.values())
     return f"<details><summary>What the figures mean</summary><table>{rows}</table></details>"
 

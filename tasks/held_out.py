@@ -1,6 +1,7 @@
 """Held-out rows, and how each scorer did on them: random row, trivial row, each member alone, the combination."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,24 +54,32 @@ def with_injected(stretch: Stretch, seed: int) -> Stretch:
 
 
 def rows_of(series: str, stretch: Stretch, scored: Scored, detector: Detector, seed: int) -> list[Row]:
-    """Judge the random row, the trivial row, each member alone and the combination on the held-out rows.
-
-    Rows other than the combination get the same smoothing and the same rule of the threshold, so that their figures at
-    the deployed threshold can be compared.
-    """
-    noise = np.random.default_rng(seed).random(len(stretch.rows))
-    alone = {RANDOM: noise, TRIVIAL: scored.members.get(Norm.name, noise), **scored.members}
-    if Norm.name not in scored.members:
-        alone[TRIVIAL] = _norm_of(series, stretch, detector)
-    rule = detector.settings.threshold
-    judged = []
-    for name, scores in alone.items():
-        smoothed, _ = smooth_fast_and_slow(scores, detector.settings.smoothing, detector.settings.slow_smoothing)
-        alarm = _alarms(smoothed, stretch.first, rule)
-        raw = scores if name == RANDOM else smoothed
-        judged.append(row_of(series, name, stretch, raw[stretch.first :], alarm, detector))
+    """Judge the random row, the trivial row, each member alone and the combination on the held-out rows."""
+    judged = [
+        row_of(series, name, stretch, scores, alarm, detector)
+        for name, scores, alarm in alone(series, stretch, scored, detector, seed)
+    ]
     own = row_of(series, COMBINATION, stretch, scored.score[stretch.first :], scored.alarm[stretch.first :], detector)
     return [*judged, own]
+
+
+def alone(
+    series: str, stretch: Stretch, scored: Scored, detector: Detector, seed: int
+) -> Iterator[tuple[str, Scores, npt.NDArray[np.bool_]]]:
+    """Give the name, the scores and the alarms on the held-out rows of random row, trivial row and each member alone.
+
+    They get the combination's smoothing and its rule of the threshold, so that their figures at the deployed threshold
+    can be compared.
+    """
+    noise = np.random.default_rng(seed).random(len(stretch.rows))
+    found = {RANDOM: noise, TRIVIAL: scored.members.get(Norm.name, noise), **scored.members}
+    if Norm.name not in scored.members:
+        found[TRIVIAL] = _norm_of(series, stretch, detector)
+    for name, scores in found.items():
+        smoothed, _ = smooth_fast_and_slow(scores, detector.settings.smoothing, detector.settings.slow_smoothing)
+        alarm = _alarms(smoothed, stretch.first, detector.settings.threshold)
+        raw = scores if name == RANDOM else smoothed
+        yield name, raw[stretch.first :], alarm
 
 
 def row_of(

@@ -3,6 +3,7 @@
 `str(record)` is the one line of result that a step shows.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -172,6 +173,12 @@ class Row(Record):
     """Says little by itself: noise scores high. Shown beside the random row only."""
 
 
+def mean_of(rows: Iterable[Row], row: str, metric: str) -> float | None:
+    """Return the mean of a metric of one scorer over the series that have it; None where none has."""
+    values = [value for one in rows if one.row == row and (value := getattr(one, metric)) is not None]
+    return sum(values) / len(values) if values else None
+
+
 class Incident(Record):
     """A past incident of the library: rows of the raw store by reference, none of them copied."""
 
@@ -227,8 +234,7 @@ class Evaluation(Record):
 
     def mean(self, row: str, metric: str) -> float | None:
         """The mean of a metric over the series that have it; None where none has."""
-        values = [value for r in self.rows if r.row == row and (value := getattr(r, metric)) is not None]
-        return sum(values) / len(values) if values else None
+        return mean_of(self.rows, row, metric)
 
     def __str__(self) -> str:
         own, random = self.mean("combination", "vus_pr"), self.mean("random", "vus_pr")
@@ -342,3 +348,72 @@ class Retrained(Record):
 
     def __str__(self) -> str:
         return str(self.decision)
+
+
+class Stage(Record):
+    """Where a backtest plays: a lake and a registry of its own, and the nights that it replays."""
+
+    folder: str
+    lake: str
+    registry: str
+    nights: tuple[datetime, ...]
+    done: int
+    """Nights that were played before: by a backtest that was killed."""
+
+    def __str__(self) -> str:
+        tail = f", {self.done} of them already played" if self.done else ""
+        return f"{len(self.nights)} nights, {self.nights[0]:%Y-%m-%d %H:%M} to {self.nights[-1]:%Y-%m-%d %H:%M}{tail}"
+
+
+class Night(Record):
+    """What happened in one night of a backtest, in the order of its fields."""
+
+    when: datetime
+    rows: int
+    champion: int | None
+    """The version that scored the rows since the night before; None in the first night."""
+    alarms: int
+    drifted: bool | None
+    """Whether the drift check found drift; None where it could not be made."""
+    asked_to_retrain: bool
+    remark: str
+    """Why there was no drift check, or what a probation did."""
+    questions: int
+    answered: int
+    decision: str
+    reason: str
+    """The decision's first."""
+    version: int
+    vus_pr: float | None
+    """Of the candidate on its held-out rows."""
+    against_vus_pr: float | None
+    """Of the champion on the same rows."""
+
+    def __str__(self) -> str:
+        seen = f"version {self.champion}: {self.alarms} alarms; " if self.champion else ""
+        drift = "drift; " if self.drifted else ""
+        return f"{self.when:%Y-%m-%d %H:%M}: {seen}{drift}version {self.version} {self.decision}"
+
+
+class Backtested(Record):
+    """A watch's life, replayed: what was scored night by night, beside a first version that nobody retrains."""
+
+    watch: str
+    nights: tuple[Night, ...]
+    start: datetime
+    end: datetime
+    """The rows judged lie between the first night and the last."""
+    rows: tuple[Row, ...]
+    difference: float | None
+    """VUS-PR of a night as lived, less that of the first version kept; mean over nights and series."""
+    low: float | None
+    high: float | None
+    report: str
+
+    def mean(self, row: str, metric: str) -> float | None:
+        """The mean of a metric over the series that have it; None where none has."""
+        return mean_of(self.rows, row, metric)
+
+    def __str__(self) -> str:
+        promoted = sum(night.decision == "promoted" for night in self.nights)
+        return f"{len(self.nights)} nights, {promoted} promotion{'s' if promoted != 1 else ''}"

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -159,3 +160,17 @@ def test_whoever_listened_before_hears_all_the_same(monkeypatch: pytest.MonkeyPa
         (40.0, "train vae: epoch"),
         (100.0, "train vae: done"),
     ]
+
+
+@pytest.mark.parametrize(("flow", "key"), [("retrain", "plant-decision"), ("backtest", "plant-backtest-decision")])
+def test_what_a_backtest_replays_stands_under_a_key_of_its_own(
+    flow: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks for the watch's latest decision does not find one that was only played."""
+    made: list[str] = []
+    run = SimpleNamespace(parameters={"watch": "plant"}, flow=SimpleNamespace(name=flow))
+    monkeypatch.setattr(artifacts, "FlowRunContext", SimpleNamespace(get=lambda: run))
+    monkeypatch.setattr("prefect.artifacts.create_markdown_artifact", lambda _page, key, _about: made.append(key))
+    decision = Decision(watch="plant", action="refused", version=4, previous=3, who="ann", when=NOW, reasons=("weak",))
+    artifacts.publish(decision, None)
+    assert made == [key]

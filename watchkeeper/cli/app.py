@@ -132,6 +132,21 @@ def rollback(
 
 
 @app.command()
+def backtest(
+    watch: WatchName,
+    start: Annotated[
+        str | None, typer.Option(help="First night, UTC; default when half of the history is there.")
+    ] = None,
+    until: Until = None,
+    every: Annotated[float, typer.Option(min=0.01, help="Hours between two nights.")] = 24.0,
+) -> None:
+    """Replay the watch's life over its history, night by night, and write one report. Nothing else is changed."""
+    from watchkeeper.cli import run, show
+
+    show.backtested(run.backtest(watch, _time(start, "--start"), _time(until), every))
+
+
+@app.command()
 def report(watch: WatchName) -> None:
     """Show the latest evaluation, drift check and decisions, and where their files are."""
     from watchkeeper.cli import run, show
@@ -162,7 +177,7 @@ app.command()(stack.down)
 app.command()(stack.deploy)
 
 
-def _time(text: str | None) -> datetime | None:
+def _time(text: str | None, option: str = "--until") -> datetime | None:
     """Read a time; one without a zone is UTC.
 
     Raises:
@@ -173,7 +188,7 @@ def _time(text: str | None) -> datetime | None:
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise BadInputError(f"--until {text}: not a time; wanted 2026-01-26 or 2026-01-26T12:00") from error
+        raise BadInputError(f"{option} {text}: not a time; wanted 2026-01-26 or 2026-01-26T12:00") from error
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 

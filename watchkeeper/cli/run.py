@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tasks.collect import Collected
     from tasks.splits import Metadata
     from watchkeeper.lake import Lake
-    from watchkeeper.records import Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored
+    from watchkeeper.records import Backtested, Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored
     from watchkeeper.registry import Registry, VersionLine
 
 R = TypeVar("R")
@@ -125,6 +125,14 @@ def collect(watch: str, keep: int | None, older_than_hours: float | None, dry_ru
     from flows.collect import collect as flow
 
     return _call(settings, flow, watch=watch, keep=keep, older_than_hours=older_than_hours, dry_run=dry_run)
+
+
+def backtest(watch: str, start: datetime | None, until: datetime | None, every_hours: float) -> "Backtested":
+    """Run the flow `backtest`."""
+    settings = _prepare(watch)
+    from flows.backtest import backtest as flow
+
+    return _call(settings, flow, watch=watch, start=start, until=until, every_hours=every_hours)
 
 
 def versions(watch: str) -> "list[VersionLine]":

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from watchkeeper.records import Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored
+from watchkeeper.records import Backtested, Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored
 from watchkeeper.registry import VersionLine
 
 if TYPE_CHECKING:
@@ -172,6 +172,20 @@ def decided(decision: Decision) -> None:
         console.print(f"    {escape(reason)}")
     if page := decision.evidence.get("report"):
         console.print(f"    report   {escape(path_of(str(page)))}")
+
+
+def backtested(done: Backtested) -> None:
+    """Print what a replayed life was worth, beside a first version that nobody retrains."""
+    table = Table(title=f"{done.watch}: {done}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in METRICS.values():
+        table.add_column(name, justify="right")
+    for row in dict.fromkeys(row.row for row in done.rows):
+        table.add_row(row, *(_figure(done.mean(row, metric)) for metric in METRICS))
+    console.print(table)
+    if done.difference is not None and done.low is not None and done.high is not None:
+        console.print(f"  retraining was worth {done.difference:+.3f} [{done.low:+.3f}, {done.high:+.3f}] of VUS-PR")
+    console.print(f"  report   {escape(path_of(done.report))}")
 
 
 def parts(metadata: "Metadata") -> None:
