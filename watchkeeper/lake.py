@@ -141,6 +141,16 @@ class Lake:
                 for batch in table.iter_batches(batch_rows, [group], columns, use_threads=False):
                     yield batch if columns is None else batch.select(columns)  # Arrow keeps the file's order
 
+    @contextmanager
+    def open_file(self, key: str) -> Iterator[pa.NativeFile]:
+        """Open an object to be read here and there, or bit by bit; on S3 this takes ranged requests.
+
+        Raises:
+            LakeError: it is not there, or cannot be read.
+        """
+        with self._store.open(_inside(key), whole=False) as file:
+            yield file
+
     def exists(self, key: str) -> bool:
         """Tell whether an object is published under the key."""
         return self._store.exists(_inside(key))

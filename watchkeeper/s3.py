@@ -65,7 +65,7 @@ class S3Store:
         if not plain or parsed.query or parsed.fragment or {"", ".", ".."} & set((prefix or "x").split("/")):
             shown = re.sub(r"//.*@", "//…@", uri).partition("?")[0]  # a key that was written into it is not shown
             raise SettingsError(
-                f"lake {shown!r}: wanted s3://bucket/prefix; endpoint and keys are settings of their own: "
+                f"{shown!r}: wanted s3://bucket/prefix; endpoint and keys are settings of their own: "
                 f"AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"
             )
         self._bucket = parsed.netloc
@@ -171,7 +171,7 @@ class S3Store:
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             if code == "NoSuchBucket":
                 raise LakeError(
-                    f"cannot {doing}: {where} has no bucket {self._bucket}; create it, or mend WATCHKEEPER_LAKE"
+                    f"cannot {doing}: {where} has no bucket {self._bucket}; create it, or mend the name of the bucket"
                 ) from error
             if code in MISSING:
                 raise ObjectNotFoundError(f"cannot {doing}: no such object") from error

@@ -69,11 +69,19 @@ class FolderSource(Table):
         Raises:
             WatchError: a variable that the folder names is not set.
         """
-        return Path(fill(self.folder, f"source folder {self.folder}", f"set it to the folder that holds {self.files}"))
+        return Path(self.place())
+
+    def place(self) -> str:
+        """Return the folder, or the bucket's `s3://bucket/prefix`, with environment variables filled in.
+
+        Raises:
+            WatchError: a variable that it names is not set.
+        """
+        return fill(self.folder, f"source folder {self.folder}", f"set it to the folder that holds {self.files}")
 
 
 class MappedSource(FolderSource):
-    """A folder of files whose columns are called as their maker liked."""
+    """A folder, or a prefix of a bucket, of files whose columns are called as their maker liked."""
 
     label: str = "label"
     rename: dict[str, str] = Field(default={}, description="what a column is called, and what its channel shall be")

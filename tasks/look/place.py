@@ -4,14 +4,17 @@ import codecs
 import glob
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatch
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from tasks.look import Choice
+from tasks.sources.bucket import matches
 from watchkeeper.errors import DataError
+from watchkeeper.lake import Lake
+from watchkeeper.stores import Entry
 
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 TABLES = (".parquet", ".csv")
@@ -28,13 +31,11 @@ class File:
         name: below its folder.
         size: in bytes, packed as it is.
         open: gives it to be read here and there.
-        path: where it is a file of this machine.
     """
 
     name: str
     size: int
-    open: Callable[[], pa.NativeFile]
-    path: Path | None = None
+    open: Callable[[], AbstractContextManager[pa.NativeFile]]
 
     @property
     def kind(self) -> str:
@@ -79,6 +80,8 @@ def find_place(place: str, choice: Choice) -> Place:
     Raises:
         DataError: there is no such place, or it holds no files of one kind.
     """
+    if place.startswith("s3://"):
+        return _in_bucket(place, choice)
     try:
         path = Path(place).expanduser()
         if "\0" in place:
@@ -101,6 +104,22 @@ def find_place(place: str, choice: Choice) -> Place:
     return choose(str(folder), [_local(one, folder) for one in paths], choice, folder.name)
 
 
+def _in_bucket(uri: str, choice: Choice) -> Place:
+    """Find the objects below a prefix; a prefix that ends like a file is that one object."""
+    _check_writable(uri)
+    ending = Path(uri.removesuffix(Path(uri).suffix) if Path(uri).suffix in PACKED else uri).suffix.lower()
+    if ending in (*TABLES, *OTHERS):
+        uri, _, pattern = uri.rpartition("/")
+        choice = replace(choice, files=glob.escape(pattern))
+    lake = Lake(uri)
+    files = [_remote(lake, entry) for entry in lake.entries("")]
+    return choose(uri.rstrip("/"), files, choice, uri.rstrip("/").rpartition("/")[2])
+
+
+def _remote(lake: Lake, entry: Entry) -> File:
+    return File(entry.key, entry.size, lambda: lake.open_file(entry.key))
+
+
 def _check_writable(path: str) -> None:
     """Refuse paths that a watch file cannot name."""
     try:
@@ -112,7 +131,7 @@ def _check_writable(path: str) -> None:
 
 
 def _local(path: Path, folder: Path) -> File:
-    return File(path.relative_to(folder).as_posix(), path.stat().st_size, lambda: pa.OSFile(str(path)), path)
+    return File(path.relative_to(folder).as_posix(), path.stat().st_size, lambda: pa.OSFile(str(path)))
 
 
 def choose(folder: str, files: list[File], choice: Choice, name: str) -> Place:
@@ -122,7 +141,7 @@ def choose(folder: str, files: list[File], choice: Choice, name: str) -> Place:
         DataError: there are none, or of more than one kind.
     """
     if choice.files is not None:
-        found = [file for file in files if _matches(file.name, choice.files)]
+        found = [file for file in files if matches(file.name, choice.files)]
         if not found:
             raise DataError(f"{folder} holds no file {choice.files}" + _names(files))
         if len({file.kind == ".parquet" for file in found}) > 1:
@@ -159,7 +178,7 @@ def several_kinds(place: Place, kinds: Iterable[tuple[Sequence[str], Sequence[st
         # Not of paths but of names: what their letters have in common.
         start = os.path.commonprefix(list(files)) if len(files) > 1 else files[0].rsplit(".", 1)[0]  # noqa: RUF071
         pattern = f"{start}*{Path(place.files).suffix}"
-        fits = {file.name for file in place.found if _matches(file.name, pattern)} == set(files)
+        fits = {file.name for file in place.found if matches(file.name, pattern)} == set(files)
         columns = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
         who = f'--files "{pattern}"' if start and fits else f"{files[0]} and {len(files) - 1} more"
         told.append(f"{who}: {columns}")
@@ -168,13 +187,6 @@ def several_kinds(place: Place, kinds: Iterable[tuple[Sequence[str], Sequence[st
         f"{place.folder} holds tables of {len(order)} kinds, and a watch has one set of channels "
         f"({'; '.join(told)}{more}); choose some with --files"
     )
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Match as `Path.glob` does for the patterns that people write: `*` stays in a folder, `**/` is any of them."""
-    if pattern.startswith("**/"):
-        return fnmatch(name.rpartition("/")[2], pattern.removeprefix("**/"))
-    return name.count("/") == pattern.count("/") and fnmatch(name, pattern)
 
 
 def _names(files: list[File]) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from watchkeeper.errors import DataError
 from watchkeeper.records import Refusal
-from watchkeeper.sources import PlantSource, Source
+from watchkeeper.sources import MappedSource, PlantSource, Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,10 @@ def read_source(
     """
     if source.kind == "plant":
         yield from _read_plant(source, until)
+    elif isinstance(source, MappedSource) and source.place().startswith("s3://"):
+        from tasks.sources.bucket import read_bucket
+
+        yield from read_bucket(source, until, seen)
     elif source.kind == "parquet":
         from tasks.sources.parquet import read_parquet
 

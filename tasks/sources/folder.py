@@ -25,6 +25,8 @@ def folder_of(source: FolderSource) -> Path:
     Raises:
         DataError: it is not there.
     """
+    if source.place().startswith("s3://"):
+        raise DataError(f'source folder {source.place()}: a bucket is for kind = "parquet" and "csv" alone')
     folder = source.path()
     if not folder.is_dir():
         raise DataError(f"source folder {folder} does not exist; correct `folder` in the watch file")

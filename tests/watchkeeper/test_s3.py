@@ -218,7 +218,7 @@ def test_a_missing_bucket_is_told(s3_server: Any) -> None:
     for call in calls:
         with pytest.raises(LakeError) as caught:
             call()
-        assert f"{s3_server.endpoint} has no bucket nobody-has-this; create it, or mend WATCHKEEPER_LAKE" in str(
+        assert f"{s3_server.endpoint} has no bucket nobody-has-this; create it, or mend the name of the bucket" in str(
             caught.value
         )
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def init(
-    place: Annotated[str, typer.Argument(help="A file, or a folder of files: Parquet, CSV, or a benchmark's folder.")],
+    place: Annotated[
+        str, typer.Argument(help="A file, a folder or s3://bucket/prefix of Parquet or CSV, or a benchmark's folder.")
+    ],
     name: Annotated[str | None, typer.Option(help="What to call the watch; default: what the place is called.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a watch file that is there.")] = False,
     print_: Annotated[bool, typer.Option("--print", help="Print the watch file instead of writing it.")] = False,
