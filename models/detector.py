@@ -1,7 +1,8 @@
 """The detector: members, calibrated, combined, smoothed and cut by a threshold. One class in training and serving.
 
-How a row becomes an alarm: fill missing readings forward, scale, score by each member, put each score on the common
-scale of the calibration part, average with weights, smooth causally, compare with the adaptive threshold.
+How a row becomes an alarm: fill missing readings forward, add the watch's features, scale, score by each member, put
+each score on the common scale of the calibration part, average with weights, smooth causally, compare with the adaptive
+threshold.
 Fitting, scoring and the saved form stand in one file, because what one of them adds the others must know.
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.calibration import Line, Scores, Weights, combine, compress, fit_line, smooth_fast_and_slow
+from models.features import Features
 from models.member import Member, State
 from models.members import create_member, member_class
 from models.parts import CalibrationPart, Part, TrainPart, require_train
@@ -115,6 +117,7 @@ class Detector:
         lines: Mapping[str, Mapping[str, Line]],
         weights: Weights,
         starts: Mapping[str, State],
+        features: Features | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -125,6 +128,7 @@ class Detector:
             lines: the calibration of each member, by member and series.
             weights: of the members.
             starts: the threshold's state at the end of the calibration part, by series.
+            features: further columns of the members' input, fitted on the same series; None where there are none.
         """
         self._config = config
         self._scaler = scaler
@@ -132,6 +136,7 @@ class Detector:
         self._lines = {name: dict(by_series) for name, by_series in lines.items()}
         self._weights = weights
         self._starts = dict(starts)
+        self._features = features
 
     @classmethod
     def fit(
@@ -142,16 +147,18 @@ class Detector:
         config: DetectorConfig,
         seed: int,
         progress: Progress | None = None,
+        features: Features | None = None,
     ) -> Self:
         """Fit the base members on the training parts, then scale and threshold on the calibration parts.
 
         Args:
             scaler: fitted on the training rows of the same series.
-            train: scaled rows to learn from, by series.
+            train: scaled rows to learn from, by series, with their features.
             calibration: scaled rows after them, of the same series.
             config: members and budget.
             seed: for every random choice.
             progress: told the share done.
+            features: fitted on the training rows; None where there are none.
 
         Raises:
             LeakageError: a part is not of its type: held-out rows were about to be used.
@@ -166,7 +173,7 @@ class Detector:
         for index, name in enumerate(config.members):
             members[name] = create_member(name, config.window, config.epochs, config.device)
             members[name].fit(rows, seed, _stretch(progress, index, len(config.members), name))
-        unset = cls(config, scaler, members, {}, Weights.equal(config.members), {})
+        unset = cls(config, scaler, members, {}, Weights.equal(config.members), {}, features)
         return unset._calibrated(calibration)
 
     def with_agent(self, agent: Member, calibration: Mapping[str, CalibrationPart], positives: int) -> Self:
@@ -184,7 +191,7 @@ class Detector:
         _require_calibration(calibration)
         members = {**{name: m for name, m in self._members.items() if name != AGENT}, AGENT: agent}
         weights = self._weights.with_agent(AGENT, positives)
-        unset = type(self)(self._config, self._scaler, members, {}, weights, {})
+        unset = type(self)(self._config, self._scaler, members, {}, weights, {}, self._features)
         return unset._calibrated(calibration)
 
     @property
@@ -245,14 +252,19 @@ class Detector:
             raise DataError(f"series {series}: timestamps run backwards; rows are scored once, in the order of time")
         pieces = []
         for first in range(0, len(values), BLOCK):
-            filled, last = self._scaler.fill_forward(series, values[first : first + BLOCK], state.get("last"))
-            piece, after = self._score_block(series, self._scaler.transform(series, filled), state)
+            rows = slice(first, first + BLOCK)
+            filled, last = self._scaler.fill_forward(series, values[rows], state.get("last"))
+            scaled, made = self._scaler.transform(series, filled), State()
+            if self._features:
+                own = _inner(state, "features") or None
+                scaled, made = self._features.append(series, filled, scaled, timestamps[rows], own)
+            piece, after = self._score_block(series, scaled, state)
             pieces.append(piece)
-            state = {**after, "last": last}
+            state = {**after, **_outer(made, "features"), "last": last}
         return _joined(pieces), {**state, "at": timestamps[-1:].copy()}
 
     def score_scaled(self, series: str, values: Array, state: State | None = None) -> tuple[Scored, State]:
-        """Score rows that are filled and scaled already, as parts are: see `score`."""
+        """Score rows that are filled and scaled already, with their features, as parts are: see `score`."""
         state, pieces = state or {}, []
         for first in range(0, max(len(values), 1), BLOCK):
             piece, state = self._score_block(series, values[first : first + BLOCK], state)
@@ -261,6 +273,8 @@ class Detector:
 
     def _score_block(self, series: str, values: Array, state: State) -> tuple[Scored, State]:
         calibrated, contributions, after = self._all(series, values, state)
+        if self._features:
+            contributions = self._features.recipe.fold(contributions)
         combined = combine(calibrated, self._weights)
         score, averages = self._smoothed(combined, state.get("averages"))
         threshold_state = _inner(state, "threshold") or self._starts[series]
@@ -287,6 +301,7 @@ class Detector:
                 for name, by_series in self._lines.items()
             },
             "weights": self._weights.config(),
+            **({"features": self._features.config()} if self._features else {}),
         }
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -296,6 +311,8 @@ class Detector:
             out |= _outer(member.arrays(), f"members/{name}")
         for series, start in self._starts.items():
             out |= _outer(start, f"start/{series}")
+        if self._features:
+            out |= _outer(self._features.arrays(), "features")
         return out
 
     @classmethod
@@ -315,6 +332,7 @@ class Detector:
             },
             Weights(**config["weights"]),
             {series: _inner(arrays, f"start/{series}") for series in config["scaler"]["series"]},
+            Features.from_arrays(config["features"], _inner(arrays, "features")) if "features" in config else None,
         )
 
     def _calibrated(self, calibration: Mapping[str, CalibrationPart]) -> Self:

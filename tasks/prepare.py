@@ -1,9 +1,10 @@
-"""Prepare: raw rows to scaled rows, split by time. The scaler is fitted on the training part only."""
+"""Prepare: raw rows to scaled rows with their features, split by time. Scales are fitted on the training part only."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from models.features import Features, Recipe
 from models.parts import Bounds, CalibrationPart, TrainPart
 from models.scaler import Scaler
 from tasks import runs
@@ -11,7 +12,7 @@ from tasks.rows import from_table, read_rows, read_snapshot, to_table
 from tasks.splits import SeriesParts, bounds_of, parts_of, write_metadata
 from tasks.step import step
 from watchkeeper.clock import DAY_US, to_microseconds
-from watchkeeper.errors import DataError
+from watchkeeper.errors import DataError, WatchError
 from watchkeeper.labels import asked_for, label_samples, read_labels
 from watchkeeper.lake import Lake, digest_of
 from watchkeeper.progress import progress_of
@@ -35,17 +36,27 @@ def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
 
     Raises:
         DataError: every series is too short.
+        WatchError: the features name a channel that the data does not have.
     """
     lake = Lake(lake_uri)
     key = f"{runs.run_folder(watch, snapshot)}/prepare"
     if runs.published(lake, key):
         return Prepared(**runs.about(lake, key)["record"])
     what = read_snapshot(lake, watch.name, snapshot)
-    made_from = [watch.window, watch.split.model_dump(), watch.channels, runs.code_digest()]
+    made_from = [
+        watch.window,
+        watch.split.model_dump(),
+        watch.channels,
+        watch.features.model_dump(),
+        runs.code_digest(),
+    ]
     folder = f"prepared/{watch.name}/{snapshot}/{digest_of(made_from)[:16]}"
+    recipe = recipe_of(watch, what.channels)
+    columns = (*what.channels, *(recipe.names if recipe else ()))
     events = read_labels(lake, what.labels)
     tell = progress_of("prepare")
     scalers: dict[str, Scaler] = {}
+    features: dict[str, Features] = {}
     bounds: dict[str, Bounds] = {}
     left_out: list[Refusal] = []
     went: dict[str, SeriesParts] = {}
@@ -60,7 +71,11 @@ def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
         scaler = Scaler.fit({series: rows.values[: where.train]})
         filled, _ = scaler.fill_forward(series, rows.values)
         scaled = scaler.transform(series, filled)
-        lake.put_table(f"{folder}/series={series}.parquet", to_table(rows.timestamps, scaled, what.channels))
+        if recipe:
+            part = filled[: where.train], rows.timestamps[: where.train]
+            features[series] = Features.fit(recipe, {series: part})
+            scaled, _ = features[series].append(series, filled, scaled, rows.timestamps)
+        lake.put_table(f"{folder}/series={series}.parquet", to_table(rows.timestamps, scaled, columns))
         scalers[series], bounds[series] = scaler, where
         stored = sum(file.rows for file in what.files if file.series == series)
         went[series] = parts_of(rows, where, label_samples(events, series, rows.timestamps), stored)
@@ -78,6 +93,8 @@ def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
     )
     write_metadata(lake, watch, what, record, went)
     arrays = {name: array for scaler in scalers.values() for name, array in scaler.arrays().items()}
+    for one in features.values():
+        arrays |= {f"features/{name}": array for name, array in one.arrays().items()}
     about = {
         "record": record.model_dump(mode="json"),
         "bounds": {series: [where.train, *where.calibration, *where.held_out] for series, where in bounds.items()},
@@ -98,6 +115,33 @@ def read_scaler(lake: Lake, prepared: Prepared) -> Scaler:
     return Scaler.from_arrays(runs.about(lake, prepared.key)["scaler"], runs.arrays_of(lake, prepared.key))
 
 
+def recipe_of(watch: Watch, channels: tuple[str, ...]) -> Recipe | None:
+    """Return how the watch's features are made, or None where it has none.
+
+    Raises:
+        WatchError: they name a channel that is not there.
+    """
+    if not watch.features.any():
+        return None
+    try:
+        return Recipe(watch.features, channels)
+    except WatchError as error:
+        raise WatchError(f"watch {watch.name}: {error}") from error
+
+
+def read_features(lake: Lake, watch: Watch, prepared: Prepared) -> Features | None:
+    """Read the features back with their scales; None where the watch has none."""
+    recipe = recipe_of(watch, prepared.channels)
+    if recipe is None:
+        return None
+    arrays = {
+        name.removeprefix("features/"): array
+        for name, array in runs.arrays_of(lake, prepared.key).items()
+        if name.startswith("features/")
+    }
+    return Features(recipe, Scaler.from_arrays(runs.about(lake, prepared.key)["scaler"], arrays))
+
+
 def read_bounds(lake: Lake, prepared: Prepared) -> dict[str, Bounds]:
     """Read where the parts of each series lie."""
     stored = runs.about(lake, prepared.key)["bounds"]
@@ -113,12 +157,14 @@ def read_learning(lake: Lake, watch: Watch, prepared: Prepared) -> dict[str, Lea
     events = read_labels(lake, read_snapshot(lake, watch.name, prepared.snapshot).labels)
     if watch.labels.imported == "oracle":
         events = asked_for(events)
+    recipe = recipe_of(watch, prepared.channels)
+    columns = (*prepared.channels, *(recipe.names if recipe else ()))
     learning = {}
     for series in prepared.series:
         table = lake.get_table(f"{prepared.folder}/series={series}.parquet")
         where = bounds[series]
         start, end = where.calibration
-        seen = from_table(table.slice(0, end), prepared.channels)
+        seen = from_table(table.slice(0, end), columns)
         label = label_samples(events, series, seen.timestamps)
         learning[series] = Learning(
             TrainPart(seen.values[: where.train], seen.timestamps[: where.train], label[: where.train]),

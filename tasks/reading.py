@@ -13,7 +13,8 @@ from watchkeeper.records import Snapshot
 
 CONTEXT = 10_080
 """Rows before the first one asked for that are scored and thrown away where no state is at hand: a week of minutes.
-Windows, moving average and hidden states forget within hundreds of rows; the threshold looks back over days."""
+Windows, moving average and hidden states forget within hundreds of rows, features within 10,000; the threshold looks
+back over days."""
 
 
 def score_rows(

@@ -17,7 +17,7 @@ from watchkeeper.errors import LakeError
 from watchkeeper.lake import Lake, digest_of
 from watchkeeper.watch import Watch
 
-LEARNING = ("name", "channels", "window", "stride", "members", "seed", "split", "labels", "alarms", "agent")
+LEARNING = ("name", "channels", "features", "window", "stride", "members", "seed", "split", "labels", "alarms", "agent")
 """The keys of a watch that change what is learnt. Source, schedule, gate and drift rule do not."""
 
 

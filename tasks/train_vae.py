@@ -4,7 +4,7 @@ from typing import Any
 
 from models.detector import Detector, DetectorConfig
 from tasks import runs
-from tasks.prepare import read_learning, read_scaler
+from tasks.prepare import read_features, read_learning, read_scaler
 from tasks.step import step
 from watchkeeper.errors import SettingsError
 from watchkeeper.lake import Lake
@@ -35,6 +35,7 @@ def train_vae(lake_uri: str, watch: Watch, prepared: Prepared, device: str, thre
             config,
             watch.seed,
             progress_of("train vae"),
+            read_features(lake, watch, prepared),
         )
         about = {"detector": detector.config(), "history": detector.history(), "members": list(watch.members)}
         runs.publish(lake, key, about, detector.arrays())

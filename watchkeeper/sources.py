@@ -1,7 +1,6 @@
 """The sources that a watch file may name: where rows come from, and how they are written there."""
 
 import re
-import zoneinfo
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -9,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from watchkeeper.databases import PrometheusSource, SqlSource
-from watchkeeper.table import Table, as_utc, fill
+from watchkeeper.table import Table, as_utc, fill, require_zone
 
 UNIX_TIMES = ("unix_s", "unix_ms", "unix_us", "unix_ns")
 """Formats of a clock that counts from 1970 UTC."""
@@ -48,15 +47,7 @@ class FolderSource(Table):
     start: datetime | None = Field(default=None, description="of a made-up clock, for files that have none")
     interval_s: float | None = Field(default=None, gt=0, description="of the made-up clock")
 
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, zone: str | None) -> str | None:
-        try:
-            if zone is not None:
-                zoneinfo.ZoneInfo(zone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError("no time zone; wanted a name like Europe/Berlin") from error
-        return zone
+    _zone = field_validator("zone")(require_zone)
 
     @field_validator("start")
     @classmethod

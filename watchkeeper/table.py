@@ -2,6 +2,7 @@
 
 import os
 import re
+import zoneinfo
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +22,20 @@ class Table(BaseModel):
 def as_utc(time: datetime) -> datetime:
     """Return the time in UTC; one without a zone is taken as UTC."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def require_zone(zone: str | None) -> str | None:
+    """Refuse what is no time zone; None stands for none.
+
+    Raises:
+        ValueError: there is no such zone.
+    """
+    try:
+        if zone is not None:
+            zoneinfo.ZoneInfo(zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("no time zone; wanted a name like Europe/Berlin") from error
+    return zone
 
 
 def fill(text: str, where: str, mend: str) -> str:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from watchkeeper.errors import WatchError
+from watchkeeper.features import FeatureRule
 from watchkeeper.settings import first_problem
 from watchkeeper.sources import FolderSource, Source
 from watchkeeper.table import Table, as_utc
@@ -149,6 +150,7 @@ class Watch(Table):
     stride: int = Field(default=1, ge=1)
     members: tuple[MemberName, ...] = ("norm", "pca", "ridge", "vae", "lstm", "quiet")
     seed: int = Field(default=0, ge=0)
+    features: FeatureRule = FeatureRule()
     split: SplitRule = SplitRule()
     labels: LabelRule = LabelRule()
     alarms: AlarmRule = AlarmRule()
@@ -197,12 +199,16 @@ def load_watch(name: str, folder: Path, data: Path | None = None) -> Watch:
     try:
         table: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
         if "name" in table:
-            raise WatchError(f"{file}: unknown key name; a watch is called what its file is called")
+            raise WatchError("unknown key name; a watch is called what its file is called")
         watch = Watch(name=name, **table)
+        if watch.channels:  # without them, the first ingest says which there are: tasks/prepare.py checks then
+            watch.features.columns(watch.channels)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WatchError(f"{file}: not valid TOML: {error}") from error
     except ValidationError as error:
         raise WatchError(f"{file}: {first_problem(error)}") from error
+    except WatchError as error:
+        raise WatchError(f"{file}: {error}") from error
     if data is None or not isinstance(watch.source, FolderSource):
         return watch
     place = Template(watch.source.folder).safe_substitute(WATCHKEEPER_DATA=data)

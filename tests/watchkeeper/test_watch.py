@@ -33,7 +33,7 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Keys of nested tables, joined by dots."""
     out: dict[str, Any] = {}
     for key, value in table.items():
-        out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
     return out
 
 
