@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from watchkeeper.databases import PrometheusSource, SqlSource
+from watchkeeper.influx import InfluxSource
 from watchkeeper.table import Table, as_utc, fill, require_zone
 
 UNIX_TIMES = ("unix_s", "unix_ms", "unix_us", "unix_ns")
@@ -155,6 +156,6 @@ class BenchmarkSource(FolderSource):
 
 
 Source = Annotated[
-    PlantSource | ParquetSource | CsvSource | BenchmarkSource | SqlSource | PrometheusSource,
+    PlantSource | ParquetSource | CsvSource | BenchmarkSource | SqlSource | PrometheusSource | InfluxSource,
     Field(discriminator="kind"),
 ]

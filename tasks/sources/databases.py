@@ -18,8 +18,9 @@ from tasks.sources.resample import Resampler, Rule
 from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.databases import DatabaseSource, PrometheusSource, SqlSource, time_of
 from watchkeeper.errors import DataError, WatchError
+from watchkeeper.influx import InfluxSource
 
-Database = SqlSource | PrometheusSource
+Database = SqlSource | PrometheusSource | InfluxSource
 Ask = Callable[[int, int], Iterable[Batch]]
 """Asks for the rows with start <= timestamp < end, both in µs since 1970 UTC: one batch a series, in any order.
 
@@ -118,9 +119,13 @@ def _open(source: Database, channels: tuple[str, ...]) -> AbstractContextManager
         from tasks.sources.sql import open_sql
 
         return open_sql(source, channels)
-    from tasks.sources.prometheus import open_prometheus
+    if source.kind == "prometheus":
+        from tasks.sources.prometheus import open_prometheus
 
-    return open_prometheus(source)
+        return open_prometheus(source)
+    from tasks.sources.influx import open_influx
+
+    return open_influx(source, channels)
 
 
 def _series(batch: Batch) -> str:

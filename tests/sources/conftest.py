@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from influxdb import InfluxDB
 from postgres import PACKAGE, PASSWORD, Postgres
 from range_servers import KINDS, RangeServer
 from servers import free_port, program
@@ -44,6 +45,26 @@ def range_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     """Prometheus and VictoriaMetrics in turn, each with the same samples."""
     server = KINDS[request.param](tmp_path_factory.mktemp(request.param))
     server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def influxdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxDB]:
+    """An InfluxDB 1 server; each test has measurements of its own."""
+    server = InfluxDB(tmp_path_factory.mktemp("influxdb"))
+    server.start()
+    server.prepare()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def dying_influxdb(tmp_path: Path) -> Iterator[InfluxDB]:
+    """One for a test alone, which may stop and start it."""
+    server = InfluxDB(tmp_path)
+    server.start()
+    server.prepare()
     yield server
     server.stop()
 
