@@ -16,7 +16,7 @@ from prefect.exceptions import PrefectException
 from tasks.logs import logger
 from watchkeeper.lake import Lake, digest
 from watchkeeper.progress import Listener
-from watchkeeper.records import Decision, DriftCheck, Evaluation, Probation
+from watchkeeper.records import Decision, DriftCheck, Evaluation, Ingested, Probation, findings_line
 
 METRICS = ("vus_pr", "auc_pr", "best_f1", "f1", "event_recall", "alarms_per_day")
 REPLAY = "backtest"
@@ -36,7 +36,7 @@ def key_of(watch: str, kind: str) -> str:
 
 
 def publish(result: object, lake_uri: str | None) -> None:
-    """Show a step's result, where it is one that people look for: a decision, an evaluation, a drift check.
+    """Show a step's result, where it is one that people look for: a decision, an evaluation, a drift check, an ingest.
 
     Args:
         result: what a step returned.
@@ -55,6 +55,10 @@ def publish(result: object, lake_uri: str | None) -> None:
         elif isinstance(result, Evaluation):
             about = f"{result}. Held-out rows {result.start:%Y-%m-%d %H:%M} to {result.end:%Y-%m-%d %H:%M} UTC."
             create_table_artifact(evaluation_table(result), key_of(watch, "evaluation"), about)
+        elif isinstance(result, Ingested) and result.report and lake_uri:
+            table = quality_table(Lake(lake_uri), result)
+            about = f"{result}. Quality: {findings_line(result.findings)}. Report: [{result.report}]({result.report})"
+            create_table_artifact(table, key_of(watch, "quality"), about)
         elif isinstance(result, DriftCheck) and lake_uri:
             table = drift_table(read_verdict(Lake(lake_uri), result))
             about = f"{result}. Report: [{result.report}]({result.report})"
@@ -108,6 +112,13 @@ def drift_table(verdict: dict[str, Any]) -> list[dict[str, Any]]:
         for series, found in verdict.items()
         for column in found["columns"]
     ]
+
+
+def quality_table(lake: Lake, ingested: Ingested) -> list[dict[str, Any]]:
+    """Return what somebody should look at in the rows that an ingest took in: a row for each finding."""
+    key = ingested.report.removeprefix(f"{lake.uri}/").removesuffix(".html")
+    names = ("series", "channel", "kind", "text")
+    return [{name: one[name] for name in names} for one in lake.get_json(f"{key}.json")["report"]["findings"]]
 
 
 def read_verdict(lake: Lake, check: DriftCheck) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from tasks.backtest import clear_stage, read_nights
 from tasks.backtest_judge import KEPT, LIVED, Lives, gain_of, judge_lives
 from tasks.backtest_plot import draw
-from tasks.evaluation_report import METRICS, STYLE, figures_table, legend
+from tasks.evaluation_report import METRICS, figures_table, legend
 from tasks.held_out import RANDOM, TRIVIAL, finite
+from tasks.html_page import document
 from tasks.step import step
 from watchkeeper.lake import Lake
 from watchkeeper.records import Backtested, Night, Stage
@@ -76,14 +77,14 @@ def page(done: Backtested, lives: Lives, watch: Watch) -> str:
         f"trained on it; mean over {lives.series} series. VUS-PR, AUC-PR and best F1 are means over the nights that "
         f"hold an anomaly, for versions have scales of their own; the others are over all rows."
     )
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8"><title>{title}</title><style>{STYLE}'
-        f"{OWN_STYLE}</style></head><body><h1>{title}</h1><ul>{said}</ul>"
-        f"<h2>What it was worth</h2><p>{about}</p>{figures_table(rows)}"
-        f"<h2>How it went</h2>{draw(done.nights, lives, watch.alarms.budget_per_day)}"
-        f'<h2>Nights</h2><div class="scroll"><table class="nights"><tr>{head}</tr>{nights}</table></div>'
-        f"{legend()}</body></html>\n"
-    )
+    parts = [
+        f"<h1>{title}</h1><ul>{said}</ul>",
+        f"<h2>What it was worth</h2><p>{about}</p>{figures_table(rows)}",
+        f"<h2>How it went</h2>{draw(done.nights, lives, watch.alarms.budget_per_day)}",
+        f'<h2>Nights</h2><div class="scroll"><table class="nights"><tr>{head}</tr>{nights}</table></div>',
+        legend(),
+    ]
+    return document(title, parts, OWN_STYLE)
 
 
 def _verdict(done: Backtested) -> str:

@@ -276,12 +276,14 @@ def _watermarks(found: Found) -> dict[tuple[str, int], int]:
 
 
 def _reports(found: Found, staying: Staying, rule: KeepRule, now: datetime) -> Iterator[Going]:
-    """Old reports; not those of a version that stays, nor those that an audit record names, nor the newest one."""
+    """Old reports; not those of a version that stays, nor those that an audit record names, nor each kind's newest."""
     if rule.reports_days is None:
         return
     before = now - timedelta(days=max(rule.reports_days, rule.grace_hours / 24))
-    newest = max((_stem(entry.key) for entry in found.entries[Kind.REPORT]), default="")
-    kept = {_stem(key) for key in found.named} | {newest}
+    newest: dict[str, str] = {}  # of drift checks, evaluations and ingests each: later ones go on from them
+    for stem in sorted(_stem(entry.key) for entry in found.entries[Kind.REPORT]):
+        newest[PurePosixPath(stem).name.partition("-")[0]] = stem
+    kept = {_stem(key) for key in found.named} | set(newest.values())
     for entry in found.entries[Kind.REPORT]:
         stem = _stem(entry.key)
         of_version = OF_VERSION.search(stem)

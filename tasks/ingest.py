@@ -11,11 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.quality_run import Quality
 from tasks.quarantine import not_set_aside_before
 from tasks.rows import latest_snapshot, read_timestamps, to_table
 from tasks.sources import Batch, Stored, read_source
 from tasks.step import step
-from tasks.validate import LAST_US, Valid, channels_of, day_of, validate
+from tasks.validate import LAST_US, Valid, channels_of, day_of, ranges_of, validate
 from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.databases import DatabaseSource
 from watchkeeper.errors import DataError
@@ -56,6 +57,7 @@ def ingest(lake_uri: str, watch: Watch, until: datetime | None = None) -> Ingest
         first = f"; first problem: {run.refused[0].origin}: {run.refused[0].reason}" if run.refused else ""
         raise DataError(f"watch {watch.name}: the source has no usable row{first}")
     snapshot = run.publish()
+    page, found = run.quality.written or ("", None)
     return Ingested(
         snapshot=snapshot.id,
         rows=snapshot.rows,
@@ -63,6 +65,8 @@ def ingest(lake_uri: str, watch: Watch, until: datetime | None = None) -> Ingest
         quarantined=dict(run.quarantined),
         refused=tuple(run.refused),
         warnings=tuple(run.warnings),
+        findings=found.kinds() if found else {},
+        report=page,
     )
 
 
@@ -85,13 +89,16 @@ class _Run:
         self.refused: list[Refusal] = []
         self.warnings: list[str] = []
         self.quarantined: Counter[str] = Counter()
+        self.quality = Quality(lake, watch, before)
 
     def take(self, batch: Batch) -> None:
         """Validate a batch and write its rows, its labels and what goes to quarantine."""
         self._channels = self._channels or channels_of(batch)
         known = self._stored(batch)
+        ranges = ranges_of(self._watch.ranges, self._channels)
+        outside = ranges if self._watch.ranges.action == "quarantine" else None
         try:
-            valid = validate(batch, self._channels, bool(self._watch.channels), known, self._latest)
+            valid = validate(batch, self._channels, bool(self._watch.channels), known, self._latest, outside)
         except DataError as error:
             self.refused.append(Refusal(origin=batch.origin, reason=str(error)))
             return
@@ -102,6 +109,7 @@ class _Run:
             aside = not_set_aside_before(self._lake, self._watch.name, batch.series, valid.quarantine)
             valid = replace(valid, quarantine=aside)
         self.quarantined += valid.reasons()
+        self.quality.take(batch, valid, ranges)
         if len(valid.quarantine):
             data = parquet_bytes(valid.quarantine)
             self._lake.put(f"quarantine/{self._watch.name}/series={batch.series}/{digest(data)[:32]}.parquet", data)
@@ -160,6 +168,7 @@ class _Run:
             self._before.sources,
         )
         if self._before and same and not self.new_files:
+            self.quality.write(self._before, self.refused)
             return self._before
         content = digest_of([[file.sha256 for file in files], labels, queue, self._channels])
         number = int(self._before.id.split("-")[0]) + 1 if self._before else 1
@@ -175,5 +184,6 @@ class _Run:
             start=min(file.start for file in files),
             end=max(file.end for file in files),
         )
+        self.quality.write(snapshot, self.refused)
         self._lake.put_json(f"snapshots/{self._watch.name}/{snapshot.id}.json", snapshot.model_dump(mode="json"))
         return snapshot

@@ -120,6 +120,7 @@ def _ingested(done: Ingested) -> list[Figure]:
         Figure("watchkeeper_rows_ingested", done.new_rows),
         Figure("watchkeeper_files_refused", len(done.refused)),
         *bad,
+        *(Figure("watchkeeper_quality_findings", count, kind) for kind, count in done.findings.items()),
     ]
 
 

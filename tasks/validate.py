@@ -1,5 +1,6 @@
 """Validation of a batch: which rows may enter the raw store, which go to quarantine, and what a person should know."""
 
+import difflib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import pyarrow as pa
 from tasks.sources import Batch
 from watchkeeper.clock import DAY_US, to_microseconds
 from watchkeeper.errors import DataError
+from watchkeeper.watch import RangeRule
 
 RESERVED = {"series", "score", "row", "reason", "origin"}
 """Columns that stand beside the channels in quarantine and in a version's reference."""
@@ -19,6 +21,10 @@ MISSING_WARNING = 0.2
 FIRST_US = to_microseconds(datetime.min.replace(tzinfo=UTC))
 LAST_US = to_microseconds(datetime.max.replace(tzinfo=UTC))
 """Times that a calendar can say; Parquet holds others, and a broken clock gives them."""
+
+
+Ranges = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+"""The lowest and the highest reading of each channel's range; −inf and inf where it has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +57,35 @@ def channels_of(batch: Batch) -> tuple[str, ...]:
     return tuple(name for name in batch.table.column_names if name not in ("timestamp", "label"))
 
 
+def ranges_of(rule: RangeRule, channels: tuple[str, ...]) -> Ranges:
+    """Return the ranges of the channels.
+
+    Raises:
+        DataError: the rule names a channel that there is not.
+    """
+    for name in rule.limits:
+        if name not in channels:
+            close = difflib.get_close_matches(name, channels, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the first of its {len(channels)} is {channels[0]}"
+            raise DataError(f"ranges.limits names channel {name}, which the watch does not have; {hint}")
+    limits = [rule.limits.get(name, (-np.inf, np.inf)) for name in channels]
+    low, high = np.array(limits, dtype=np.float32).T
+    return low, high
+
+
 def validate(
     batch: Batch,
     channels: tuple[str, ...],
     extra_allowed: bool,
     known: npt.NDArray[np.int64],
     latest: int = LAST_US,
+    ranges: Ranges | None = None,
 ) -> Valid:
     """Validate one batch.
 
     Rows that are out of order are put in order. A row goes to quarantine when its timestamp is missing, on no calendar,
-    in the future, stands twice, or lies before the newest row already stored (late), when a reading is infinite, when
-    its label is none, or when the source could not read it.
+    in the future, stands twice, or lies before the newest row already stored (late), when a reading is infinite or
+    outside of its channel's range, when its label is none, or when the source could not read it.
 
     Args:
         batch: as the source gave it.
@@ -70,6 +93,8 @@ def validate(
         extra_allowed: whether channels besides these are ignored (the watch file names its channels) or refused.
         known: int64, the timestamps already stored for the series, ascending.
         latest: µs since 1970 UTC; a later row is in the future. One such row, stored, would make all others late.
+
+        ranges: a row with a reading outside goes to quarantine; None lets it in.
 
     Raises:
         DataError: a channel is missing, extra or no number: the file as a whole cannot be used.
@@ -84,6 +109,8 @@ def validate(
 
     reason = np.full(len(times), "", dtype=object)
     reason[no_label] = "label is neither 0, 1 nor missing"
+    if ranges is not None:
+        reason[((values < ranges[0]) | (values > ranges[1])).any(axis=1)] = "reading is outside its range"
     reason[np.isinf(values).any(axis=1)] = "reading is infinite"
     order = np.lexsort((np.arange(len(times)), times))
     order = order[~missing[order]]

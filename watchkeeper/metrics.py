@@ -46,6 +46,7 @@ KINDS = {
     "watchkeeper_rows_ingested": Kind("counter", "Rows taken in."),
     "watchkeeper_rows_quarantined": Kind("counter", "Rows left out by validation.", "reason"),
     "watchkeeper_files_refused": Kind("counter", "Source files that could not be used."),
+    "watchkeeper_quality_findings": Kind("counter", "What the reports on new rows found.", "kind"),
     "watchkeeper_rows_scored": Kind("counter", "Rows scored."),
     "watchkeeper_days_scored": Kind("counter", "Days of readings scored, summed over series."),
     "watchkeeper_alarms": Kind("counter", "Alarms raised."),

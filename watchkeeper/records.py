@@ -3,7 +3,7 @@
 `str(record)` is the one line of result that a step shows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -69,6 +69,13 @@ class Refusal(Record):
     reason: str
 
 
+def findings_line(findings: Mapping[str, int]) -> str:
+    """Say in one line what a report on the quality of rows found, by kind."""
+    if not findings:
+        return "nothing to look at"
+    return f"{sum(findings.values()):,} to look at: {', '.join(f'{kind} {n:,}' for kind, n in findings.items())}"
+
+
 class Ingested(Record):
     """What an ingest did."""
 
@@ -78,6 +85,10 @@ class Ingested(Record):
     quarantined: dict[str, int]
     refused: tuple[Refusal, ...]
     warnings: tuple[str, ...]
+    findings: dict[str, int] = {}
+    """What the report on the quality of the rows found, by kind."""
+    report: str = ""
+    """URI of its page; empty where nothing came."""
 
     def __str__(self) -> str:
         bad = sum(self.quarantined.values())

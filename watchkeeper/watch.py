@@ -1,6 +1,7 @@
 """A watch: a named group of series that share one model, one schedule, one label budget and one alarm budget."""
 
 import difflib
+import math
 import re
 import tomllib
 from datetime import datetime
@@ -69,6 +70,21 @@ class SplitRule(Table):
             found = f"{self.calibration} and {self.held_out}"
             raise ValueError(f"calibration and held_out must leave rows for training, found {found}")
         return self
+
+
+class RangeRule(Table):
+    """Between which readings a channel's lie when its sensor works, and what becomes of a row where one does not."""
+
+    action: Literal["report", "quarantine"] = "report"
+    limits: dict[str, tuple[float, float]] = Field(default={}, description="by channel, the lowest and the highest")
+
+    @field_validator("limits")
+    @classmethod
+    def _ascending(cls, limits: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for channel, (low, high) in limits.items():
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(f"{channel} wants the lowest and the highest reading, found {low:g} and {high:g}")
+        return limits
 
 
 class LabelRule(Table):
@@ -151,6 +167,7 @@ class Watch(Table):
     members: tuple[MemberName, ...] = ("norm", "pca", "ridge", "vae", "lstm", "quiet")
     seed: int = Field(default=0, ge=0)
     features: FeatureRule = FeatureRule()
+    ranges: RangeRule = RangeRule()
     split: SplitRule = SplitRule()
     labels: LabelRule = LabelRule()
     alarms: AlarmRule = AlarmRule()
@@ -160,6 +177,14 @@ class Watch(Table):
     probation: ProbationRule = ProbationRule()
     keep: KeepRule = KeepRule()
     schedule: Schedule = Schedule()
+
+    @field_validator("ranges")
+    @classmethod
+    def _known_channels(cls, ranges: RangeRule, info: ValidationInfo) -> RangeRule:
+        channels = info.data.get("channels", ())  # none: all that the first file has, which ingest knows
+        if channels and (unknown := [name for name in ranges.limits if name not in channels]):
+            raise ValueError(f"limits name {unknown[0]}, which is not among the {len(channels)} of channels")
+        return ranges
 
     @field_validator("split")
     @classmethod

@@ -26,7 +26,10 @@ def test_a_moved_home_goes_on(home: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert rollback.fn("tiny", to=2).version == 2
     assert score.fn("tiny").version == 2
     assert [line.version for line in run.versions("tiny")] == [2, 1]
-    evaluation, metadata, _, audit = run.report("tiny")
+    found = run.report("tiny")
+    evaluation, metadata, audit = found.evaluation, found.metadata, found.audit
+    assert found.quality is not None
+    assert found.quality[1].startswith(moved.as_uri())
     assert evaluation is not None
     assert metadata is not None
     assert metadata.series.keys() == {"line_1"}

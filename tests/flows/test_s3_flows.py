@@ -104,7 +104,10 @@ def test_the_life_of_a_watch_is_the_same_in_a_bucket_as_in_a_folder(
     assert ours.leftovers() == []
     assert not (home / "lake").exists()
     assert [line.version for line in run.versions("unit")] == [2, 1]
-    evaluation, metadata, check, audit = run.report("unit")
+    found = run.report("unit")
+    evaluation, metadata, check, audit = found.evaluation, found.metadata, found.check, found.audit
+    assert found.quality is not None
+    assert found.quality[1].startswith(f"{ours.uri}/reports/unit/")
     assert evaluation is not None
     assert metadata is not None
     assert metadata.snapshot == ours.list("snapshots/unit")[-1].rpartition("/")[2].removesuffix(".json")

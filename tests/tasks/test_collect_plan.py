@@ -240,8 +240,16 @@ def test_states_stay_where_a_score_run_goes_on() -> None:
 
 
 def test_reports_stay_unless_a_rule_says_how_long() -> None:
-    """With a rule, old ones go, but for those that the audit names, of versions that stay, and the newest."""
-    stems = ("a/drift-1", "a/drift-2", "a/evaluation-1-v1", "a/evaluation-1-v2", "b/drift-3")
+    """With a rule, old ones go, but for those that the audit names, of versions that stay, and each kind's newest."""
+    stems = (
+        "a/drift-1",
+        "a/drift-2",
+        "a/evaluation-1-v1",
+        "a/evaluation-1-v2",
+        "b/drift-3",
+        "a/quality-1",
+        "b/quality-2",
+    )
     keys = [f"reports/w/{stem}.{ending}" for stem in stems for ending in ("html", "json")]
     month = NOW - timedelta(days=30)
     found = home(
@@ -253,7 +261,9 @@ def test_reports_stay_unless_a_rule_says_how_long() -> None:
     found = replace(found, named=frozenset({"reports/w/a/drift-2.html"}))
     assert not names(planned(found), Kind.REPORT)
     assert not names(planned(found, KeepRule(reports_days=40)), Kind.REPORT)
-    assert names(planned(found, KeepRule(reports_days=20)), Kind.REPORT) == [keys[0], keys[1], keys[4], keys[5]]
+    assert names(planned(found, KeepRule(reports_days=20)), Kind.REPORT) == [
+        *(keys[at] for at in (0, 1, 4, 5, 10, 11)),
+    ]
 
 
 ages = st.sampled_from([OLD, YOUNG])

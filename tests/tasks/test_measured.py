@@ -37,13 +37,15 @@ def test_an_ingest_counts_rows_files_and_reasons(lake: Lake) -> None:
     """New rows and not all rows; each reason of the quarantine apart."""
     done = Ingested(
         snapshot="1", rows=500, new_rows=40, quarantined={"late": 2, "infinite": 1},
-        refused=(Refusal(origin="x", reason="y"),), warnings=(),
+        refused=(Refusal(origin="x", reason="y"),), warnings=(), findings={"stuck": 2, "gaps": 1},
     )  # fmt: skip
     assert values(of_result(lake, WATCH, done)) == {
         "rows_ingested": 40,
         "files_refused": 1,
         "rows_quarantined late": 2,
         "rows_quarantined infinite": 1,
+        "quality_findings stuck": 2,
+        "quality_findings gaps": 1,
         "label_queue_length": 0,
     }
 

@@ -117,6 +117,18 @@ def test_the_plant_shows_every_key_that_there_is() -> None:
         ),
         (PLANT + DATES.replace("2026-01-15", "15"), r"split\.calibration_from: wanted a date.*found 15"),
         (PLANT + DATES.replace("2026-01-15", '"soon"'), r"split\.calibration_from: .*date.*found 'soon'"),
+        (
+            PLANT + "[ranges]\nlimits = { a = [3, 3] }\n",
+            r"ranges\.limits: a wants the lowest and the highest reading, found 3 and 3$",
+        ),
+        (PLANT + "[ranges]\nlimits = { a = [0, inf] }\n", r"ranges\.limits: a wants .*, found 0 and inf$"),
+        (PLANT + "[ranges]\nlimits = { a = [0] }\n", r"ranges\.limits\.a.*: Field required"),
+        (PLANT + "[ranges]\nlimits = { a = [0, 'hot'] }\n", r"ranges\.limits\.a\.1: .*number.*found 'hot'"),
+        (PLANT + '[ranges]\naction = "drop"\n', r"ranges\.action: .*'report' or 'quarantine', found 'drop'"),
+        (
+            'channels = ["flow", "level"]\n' + PLANT + "[ranges]\nlimits = { levl = [0, 3] }\n",
+            "ranges: limits name levl, which is not among the 2 of channels$",
+        ),
         (PLANT + "[split]\ngap = 49\n", "split: gap must be at least the window of 50 rows, found 49$"),
         (PLANT + "[split]\ngap = 1.5\n", r"split\.gap: .*integer.*found 1\.5"),
         (PLANT + '[labels]\nimported = "sometimes"\n', r"labels\.imported: .*'known' or 'oracle'"),

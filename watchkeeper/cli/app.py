@@ -151,7 +151,7 @@ def report(watch: WatchName) -> None:
     """Show the latest evaluation, drift check and decisions, and where their files are."""
     from watchkeeper.cli import run, show
 
-    show.report(watch, *run.report(watch))
+    show.report(watch, run.report(watch))
 
 
 app.command()(collect.gc)

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from watchkeeper.cli.show import Steps
+from watchkeeper.cli.show import Reports, Steps
 from watchkeeper.errors import BusyError, SettingsError
 from watchkeeper.progress import listening
 from watchkeeper.settings import Settings, load_settings
@@ -15,9 +15,8 @@ from watchkeeper.watch import load_watch
 
 if TYPE_CHECKING:
     from tasks.collect import Collected
-    from tasks.splits import Metadata
     from watchkeeper.lake import Lake
-    from watchkeeper.records import Backtested, Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored
+    from watchkeeper.records import Backtested, Decision, DriftCheck, Ingested, Retrained, Scored
     from watchkeeper.registry import Registry, VersionLine
 
 R = TypeVar("R")
@@ -141,10 +140,11 @@ def versions(watch: str) -> "list[VersionLine]":
     return registry.versions(watch)
 
 
-def report(watch: str) -> "tuple[Evaluation | None, Metadata | None, DriftCheck | None, list[Decision]]":
-    """Read the latest evaluation, which rows it rests on, the latest drift check and the audit."""
+def report(watch: str) -> "Reports":
+    """Read the latest of each report: of an ingest, an evaluation and the rows that it rests on, a drift check."""
     from tasks.check_drift import read_checks
     from tasks.evaluate import latest_evaluation
+    from tasks.quality_run import latest_report
     from tasks.splits import read_metadata
     from watchkeeper.promotion import read_audit
 
@@ -152,7 +152,13 @@ def report(watch: str) -> "tuple[Evaluation | None, Metadata | None, DriftCheck 
     checks = read_checks(lake, watch)
     audit = read_audit(lake, watch)
     found = latest_evaluation(lake, audit)
-    return found, read_metadata(lake, found) if found else None, checks[-1] if checks else None, audit
+    return Reports(
+        quality=latest_report(lake, watch),
+        evaluation=found,
+        metadata=read_metadata(lake, found) if found else None,
+        check=checks[-1] if checks else None,
+        audit=audit,
+    )
 
 
 def lake_of(watch: str) -> "Lake":

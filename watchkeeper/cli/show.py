@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from watchkeeper.records import Backtested, Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored
+from watchkeeper.records import Backtested, Decision, DriftCheck, Evaluation, Ingested, Retrained, Scored, findings_line
 from watchkeeper.registry import VersionLine
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ def ingested(done: Ingested) -> None:
         console.print(f"  [red]refused[/] {escape(refusal.origin)}: {escape(refusal.reason)}")
     for warning in done.warnings:
         console.print(f"  [yellow]note[/] {escape(warning)}")
+    if done.report:
+        console.print(f"  quality  {escape(findings_line(done.findings))}")
+        console.print(f"  report   {escape(path_of(done.report))}")
 
 
 def retrained(done: Retrained) -> None:
@@ -203,21 +207,38 @@ def parts(metadata: "Metadata") -> None:
     console.print(table)
 
 
-def report(
-    watch: str,
-    found: Evaluation | None,
-    metadata: "Metadata | None",
-    check: DriftCheck | None,
-    audit: Sequence[Decision],
-) -> None:
-    """Print the latest evaluation, the rows that it rests on, drift check and decisions."""
-    if found is None and check is None and not audit:
+@dataclass(frozen=True)
+class Reports:
+    """The latest of each report of a watch, and its audit; None where there is none.
+
+    Attributes:
+        quality: what the report of an ingest found in one line, and its page's URI.
+        evaluation: of a candidate.
+        metadata: which rows that rests on.
+        check: of drift.
+        audit: decisions, oldest first.
+    """
+
+    quality: tuple[str, str] | None
+    evaluation: Evaluation | None
+    metadata: "Metadata | None"
+    check: DriftCheck | None
+    audit: Sequence[Decision]
+
+
+def report(watch: str, found: Reports) -> None:
+    """Print the latest of each report."""
+    check, audit = found.check, found.audit
+    if found.quality is None and found.evaluation is None and check is None and not audit:
         console.print(f"watch {escape(watch)} has no reports yet; run `watchkeeper retrain --watch {escape(watch)}`")
         return
-    if metadata:
-        parts(metadata)
-    if found:
-        evaluation(found)
+    if found.quality:
+        console.print(f"Latest rows: {escape(found.quality[0])}")
+        console.print(f"  report   {escape(path_of(found.quality[1]))}")
+    if found.metadata:
+        parts(found.metadata)
+    if found.evaluation:
+        evaluation(found.evaluation)
     pages = [str(decision.evidence["report"]) for decision in audit if decision.evidence.get("report")]
     if pages:
         console.print(f"  report   {escape(path_of(pages[-1]))}")
