@@ -91,7 +91,7 @@ def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
         rows=sum(one.rows for one in went.values()),
         left_out=tuple(left_out),
     )
-    write_metadata(lake, watch, what, record, went)
+    write_metadata(lake, watch, record, columns[len(what.channels) :], went)
     arrays = {name: array for scaler in scalers.values() for name, array in scaler.arrays().items()}
     for one in features.values():
         arrays |= {f"features/{name}": array for name, array in one.arrays().items()}

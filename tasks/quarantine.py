@@ -1,4 +1,4 @@
-"""Quarantine: rows that were set aside before are told from those that are set aside for the first time."""
+"""Quarantine: reading what was set aside, and telling rows that were set aside before from new ones."""
 
 from datetime import timedelta
 
@@ -11,6 +11,17 @@ from watchkeeper.lake import Lake
 
 SLACK = timedelta(days=1)
 """How far the clock of the lake's store may be behind the rows' own."""
+
+
+SET_ASIDE = pa.schema(
+    [
+        ("series", pa.string()),
+        ("origin", pa.string()),
+        ("row", pa.int64()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("reason", pa.string()),
+    ]
+)
 
 
 def not_set_aside_before(lake: Lake, watch: str, series: str, rows: pa.Table) -> pa.Table:
@@ -35,3 +46,24 @@ def not_set_aside_before(lake: Lake, watch: str, series: str, rows: pa.Table) ->
     if not held:
         return rows
     return rows.filter(pa.array(~np.isin(times.to_numpy(), np.concatenate(held))))
+
+
+def read_quarantine(lake: Lake, watch: str) -> pa.Table:
+    """Return all rows that were set aside, those that were set aside last first.
+
+    A file that grows is read again, and with it its bad rows: each place in a file counts once for a reason.
+
+    Returns:
+        series, origin, row (from 0), timestamp (µs, UTC; null where it is missing or no time), reason.
+    """
+    entries = sorted(lake.entries(f"quarantine/{watch}"), key=lambda one: (one.modified, one.key), reverse=True)
+    names = SET_ASIDE.names[1:]
+    parts = [SET_ASIDE.empty_table()]
+    for entry, table in zip(entries, lake.get_tables((one.key for one in entries), names), strict=True):
+        series = entry.key.split("/series=", 1)[1].partition("/")[0]
+        named = table.select(names).add_column(0, "series", pa.array([series] * len(table), pa.string()))
+        parts.append(named.cast(SET_ASIDE))
+    whole = pa.concat_tables(parts)
+    numbered = whole.append_column("at", pa.array(np.arange(len(whole))))
+    first = numbered.group_by(["series", "origin", "row", "reason"]).aggregate([("at", "min")])["at_min"]
+    return whole.take(first.take(pc.sort_indices(first)))

@@ -13,7 +13,7 @@ from tasks import runs
 from tasks.rows import Rows
 from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.lake import Lake
-from watchkeeper.records import Evaluation, Prepared, Record, Refusal, Snapshot
+from watchkeeper.records import Evaluation, Prepared, Record, Refusal
 from watchkeeper.watch import Watch
 
 NAME = "metadata.json"
@@ -69,6 +69,8 @@ class Metadata(Record):
     split: dict[str, float | datetime]
     """The shares, or the dates, and the history used where it is limited."""
     channels: tuple[str, ...]
+    features: tuple[str, ...]
+    """Columns made of the channels."""
     interval_s: float
     series: dict[str, SeriesParts]
     left_out: tuple[Refusal, ...]
@@ -133,17 +135,22 @@ def parts_of(rows: Rows, bounds: Bounds, label: npt.NDArray[np.int8], stored: in
 
 
 def write_metadata(
-    lake: Lake, watch: Watch, snapshot: Snapshot, prepared: Prepared, series: Mapping[str, SeriesParts]
+    lake: Lake,
+    watch: Watch,
+    prepared: Prepared,
+    features: tuple[str, ...],
+    series: Mapping[str, SeriesParts],
 ) -> None:
     """Write what went where beside the prepared rows."""
     metadata = Metadata(
         watch=watch.name,
-        snapshot=snapshot.id,
+        snapshot=prepared.snapshot,
         code=runs.code_digest(),
         window=watch.window,
         gap=gap_of(watch),
         split=_rule(watch),
-        channels=snapshot.channels,
+        channels=prepared.channels,
+        features=features,
         interval_s=prepared.interval_s,
         series=dict(series),
         left_out=prepared.left_out,

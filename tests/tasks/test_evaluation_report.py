@@ -108,7 +108,8 @@ def metadata(series: str = "pump") -> Metadata:
         for name, first, stop in stretches
     )  # fmt: skip
     return Metadata(
-        watch="unit", snapshot="000001-a", code="c0de", window=10, gap=10, split={"held_out": 0.15}, channels=("a",),
+        watch="unit", snapshot="000001-a", code="c0de", window=10, gap=10, split={"held_out": 0.15},
+        channels=("a",), features=(),
         interval_s=60.0, series={series: SeriesParts(earlier=0, rows=10000, interval_s=60.0, parts=parts)}, left_out=(),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from watchkeeper import __version__
-from watchkeeper.cli import collect, doctor, fabricate, init, label, notify, stack
+from watchkeeper.cli import collect, doctor, fabricate, init, label, notify, quarantine, stack
 from watchkeeper.errors import BadInputError, WatchkeeperError
 
 app = typer.Typer(
@@ -162,6 +162,7 @@ app.command()(label.questions)
 app.command()(label.answer)
 app.command()(label.label)
 app.command()(notify.notify)
+app.command()(quarantine.quarantine)
 
 
 @app.command()
