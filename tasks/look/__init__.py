@@ -14,6 +14,7 @@ class Choice:
 
     Attributes:
         files: a pattern, where the place is a folder or a bucket.
+        table: where it is a database.
         timestamp: the columns of the clock, joined by a blank.
         format: of the clock, as in a watch file.
         zone: of a clock that names none.
@@ -24,6 +25,7 @@ class Choice:
     """
 
     files: str | None = None
+    table: str | None = None
     timestamp: tuple[str, ...] = ()
     format: str | None = None
     zone: str | None = None

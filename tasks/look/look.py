@@ -15,13 +15,14 @@ from tasks.look import Choice, tables, text
 from tasks.look.benchmark import benchmark_in
 from tasks.look.columns import Columns
 from tasks.look.cost import cost_of
+from tasks.look.database import URL, look_into
 from tasks.look.found import Channel, Found
 from tasks.look.place import find_place
 from tasks.look.rhythm import rhythm_of, suggest_window
 from tasks.look.suggest import DAY_S, suggest
 from tasks.look.text import Sample
 from tasks.look.trial import Stretch, Trial, joined, try_out
-from tasks.sources import read_source
+from tasks.sources import Stored, read_source
 from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.errors import DataError
 from watchkeeper.settings import first_problem
@@ -35,17 +36,20 @@ SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
 
 
 def look(place: str, choice: Choice, now: datetime) -> Found:
-    """Look at a file, or a folder of files.
+    """Look at a file, a folder or a bucket of files, or a database.
 
     Args:
-        place: its path.
+        place: its path or URL.
         choice: what a person has said about it.
         now: a row more than a day later is in the future, and not taken in.
 
     Raises:
         DataError: it is not there, or cannot be made into a source; the message says which key is unclear.
+        LakeError, SourceError: a bucket or a database cannot be reached.
     """
     latest = to_microseconds(now + CLOCK_SLACK)
+    if URL.match(place):
+        return _in_database(place, choice, latest, now)
     if benchmark := benchmark_in(Path(place), choice):
         keys, name, count, notes = benchmark
         items = read_source(SOURCE.validate_python(keys), None)
@@ -74,6 +78,25 @@ def look(place: str, choice: Choice, now: datetime) -> Found:
     passed = where.passed and not choice.files
     notes = (*columns.notes, *([f"{where.passed:,} other files there are passed over"] if passed else []))
     return _found(where.name, keys, columns, trial, sample, count, notes)
+
+
+def _in_database(url: str, choice: Choice, latest: int, now: datetime) -> Found:
+    """Try out the latest rows of a table; how many there are in all, the database has told."""
+    table = look_into(url, choice)
+    end = table.newest + timedelta(seconds=1)
+    keys = table.keys | {"since": table.begin.isoformat(), "until": end.isoformat()}
+    columns = table.columns
+    items = read_source(SOURCE.validate_python(keys), None, stored=Stored(channels=columns.channels), now=now)
+    trial = try_out(items, columns.channels, latest)
+    _check(trial, url)
+    per_row = (trial.rows + trial.quarantined.total()) / max(1, table.looked)  # of the long form, a moment has several
+    share = 1.0 if table.looked == table.rows else table.looked / table.rows
+    found = _found(
+        table.name, table.keys, columns, trial, Sample((), share, table.about), len(trial.series), columns.notes
+    )
+    rows = found.rows if share == 1 else round(table.rows * per_row)
+    cost = cost_of(rows, len(found.channels), found.suggestion.window, found.day_rows)
+    return replace(found, rows=rows, start=table.oldest, cost=cost)
 
 
 def _try(

@@ -18,10 +18,16 @@ from watchkeeper.watch import NAME, LabelRule, SplitRule, Watch
 COLUMN = 34
 """Where the comments begin, where the line is not longer."""
 WIDTH = 118
+LITERAL = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f]*[^']")
+"""What may stand between the quotes of a string of several lines."""
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 MEANINGS = {
     "folder": "where the files lie",
     "files": "which of them: a pattern",
+    "url": "of the database; a password is the name of a variable: postgresql://me:$PASSWORD@host/database",
+    "query": "what is asked for each stretch of time; columns are named as the channels shall be",
+    "since": "where the first ingest begins: the oldest row",
+    "stretch_s": "seconds that one query asks for",
     "start": "of a made-up clock: the files have none",
     "interval_s": "seconds from row to row of the made-up clock",
     "zone": "of clocks that name none",
@@ -42,6 +48,7 @@ MEANINGS = {
 
 KINDS = {
     "csv": "text with delimiters: docs/data.md has every key",
+    "sql": "a database that SQLAlchemy knows: docs/data.md has every key",
     "parquet": "Parquet files, one series each: docs/data.md has every key",
     "benchmark": "a folder as a benchmark's makers hand it out: docs/data.md",
 }
@@ -116,6 +123,8 @@ def _comment(text: str) -> list[str]:
 
 def _line(key: str, value: Any, why: str) -> list[str]:
     """Return a key with its comment beside it, or above it where the line would be too long."""
+    if isinstance(value, str) and "\n" in value and LITERAL.fullmatch(value) and "'''" not in value:
+        return [*_comment(why), f"{_key(key)} = '''\n{value}'''"]
     text = f"{_key(key)} = {as_toml(value)}"
     beside = _comment(why)
     if len(beside) == 1 and len(f"{text + ' ':<{COLUMN}}{beside[0]}") <= WIDTH:

@@ -51,18 +51,32 @@ def open_sql(source: SqlSource, channels: tuple[str, ...]) -> Iterator[Ask]:
     """
     if source.form == "long" and not channels:
         raise WatchError('form = "long" needs `channels` in the watch file: a stretch of time may lack some of them')
+    with connect(source) as connection:
+        url = _url(source)
+        shown = url.render_as_string(hide_password=True)
+
+        def ask(start: int, end: int) -> Iterator[Batch]:
+            with _told(shown, url), connection.begin():
+                whole = _read(connection, source, channels, start, end)
+            yield from _by_series(whole, source, channels)
+
+        yield ask
+
+
+@contextmanager
+def connect(source: SqlSource) -> Iterator[sa.Connection]:
+    """Connect, for reading alone; what goes wrong with the connection is told in the house's errors.
+
+    Raises:
+        DataError: the database answers that it does not let us in, or has no such table; the driver is missing.
+        SourceError: it cannot be reached, or fails.
+        WatchError: a variable that the URL names is not set.
+    """
     url = _url(source)
-    shown = url.render_as_string(hide_password=True)
     engine = _engine(url, source)
     try:
-        with _told(shown, url), engine.connect() as connection:
-
-            def ask(start: int, end: int) -> Iterator[Batch]:
-                with _told(shown, url), connection.begin():
-                    whole = _read(connection, source, channels, start, end)
-                yield from _by_series(whole, source, channels)
-
-            yield ask
+        with _told(url.render_as_string(hide_password=True), url), engine.connect() as connection:
+            yield connection
     finally:
         engine.dispose()
 

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 def init(
     place: Annotated[
-        str, typer.Argument(help="A file, a folder or s3://bucket/prefix of Parquet or CSV, or a benchmark's folder.")
+        str,
+        typer.Argument(
+            help="A file, a folder or s3://bucket/prefix of Parquet or CSV, a benchmark's folder, or a database's URL."
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="What to call the watch; default: what the place is called.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a watch file that is there.")] = False,
     print_: Annotated[bool, typer.Option("--print", help="Print the watch file instead of writing it.")] = False,
     files: Annotated[str | None, typer.Option(help='Which files of a folder: a pattern, as "pump_*.csv".')] = None,
+    table: Annotated[str | None, typer.Option(help="Which table of a database.")] = None,
     timestamp: Annotated[
         list[str] | None, typer.Option(help="Column of the clock; twice for date and time in two columns.")
     ] = None,
@@ -45,7 +49,7 @@ def init(
 
     if (start is None) != (interval is None) or (interval is not None and interval <= 0):
         raise BadInputError("a made-up clock needs both --start and --interval, and the interval is above 0")
-    choice = Choice(files, tuple(timestamp or ()), format, zone, label, series, _time(start), interval)
+    choice = Choice(files, table, tuple(timestamp or ()), format, zone, label, series, _time(start), interval)
     if name is not None and not NAME.fullmatch(name):
         raise BadInputError(f"--name {name}: a name holds letters, digits, '_', '-' and '.'")
     folder = load_settings().watches
