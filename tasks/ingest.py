@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.quality_run import Quality
-from tasks.quarantine import not_set_aside_before
+from tasks.quarantine import changed_since_stored, not_set_aside_before
 from tasks.rows import latest_snapshot, read_timestamps, to_table
 from tasks.sources import Batch, Stored, read_source
 from tasks.step import step
@@ -106,8 +106,9 @@ class _Run:
             self._sources.add(batch.content)
         self.warnings += valid.warnings
         if isinstance(self._watch.source, DatabaseSource):
-            aside = not_set_aside_before(self._lake, self._watch.name, batch.series, valid.quarantine)
-            valid = replace(valid, quarantine=aside)
+            aside = [valid.quarantine, changed_since_stored(self._lake, self._before, batch, self._channels)]
+            new = not_set_aside_before(self._lake, self._watch.name, batch.series, pa.concat_tables(aside))
+            valid = replace(valid, quarantine=new, known=valid.known + len(valid.quarantine) - len(new))
         self.quarantined += valid.reasons()
         self.quality.take(batch, valid, ranges)
         if len(valid.quarantine):

@@ -1,4 +1,4 @@
-"""Quarantine: reading what was set aside, and telling rows that were set aside before from new ones."""
+"""Quarantine: reading it, and what a database gives again: rows that changed, and those that were set aside before."""
 
 from datetime import timedelta
 
@@ -6,12 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from watchkeeper.clock import to_datetime
+from tasks.rows import read_rows
+from tasks.sources import Batch
+from tasks.validate import quarantine_of, values_of
+from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.lake import Lake
+from watchkeeper.records import Snapshot
+
+CHANGED = "late: differs from what is stored for its time"
 
 SLACK = timedelta(days=1)
 """How far the clock of the lake's store may be behind the rows' own."""
-
 
 SET_ASIDE = pa.schema(
     [
@@ -67,3 +72,29 @@ def read_quarantine(lake: Lake, watch: str) -> pa.Table:
     numbered = whole.append_column("at", pa.array(np.arange(len(whole))))
     first = numbered.group_by(["series", "origin", "row", "reason"]).aggregate([("at", "min")])["at_min"]
     return whole.take(first.take(pc.sort_indices(first)))
+
+
+def changed_since_stored(lake: Lake, before: Snapshot | None, batch: Batch, channels: tuple[str, ...]) -> pa.Table:
+    """Return, as they go to quarantine, the rows of a batch whose readings are others than those stored for their time.
+
+    A late reading changes its bin, and somebody may correct a table: what is stored stays, and people are told.
+
+    Args:
+        lake: where rows are stored.
+        before: which ones.
+        batch: validated.
+        channels: of the watch.
+    """
+    times = np.asarray(batch.table["timestamp"].cast(pa.int64()).fill_null(0))
+    _, newest = before.times.get(batch.series, (None, None)) if before else (None, None)
+    rows = np.flatnonzero(times <= (to_microseconds(newest) if newest else -1))
+    if batch.reasons is not None:
+        rows = rows[batch.reasons[rows] == ""]
+    if before is None or not len(rows):
+        return quarantine_of(batch, rows[:0], np.empty(0, dtype=object))
+    stored = read_rows(lake, before, batch.series, channels, after=int(times[rows].min()) - 1)
+    rows = rows[np.isin(times[rows], stored.timestamps)]
+    old = stored.values[np.searchsorted(stored.timestamps, times[rows])]
+    new = values_of(batch.table.take(pa.array(rows)), channels)
+    rows = rows[~((old == new) | (np.isnan(old) & np.isnan(new))).all(axis=1)]
+    return quarantine_of(batch, rows, np.full(len(rows), CHANGED, dtype=object))

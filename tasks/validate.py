@@ -36,7 +36,7 @@ class Valid:
         values: float32 (time, channel); NaN is a missing reading.
         label: int8 (time,), −1 where the source says nothing.
         quarantine: the rows left out: row, timestamp, reason, and the channels as they came.
-        known: rows that the raw store already has.
+        known: rows that the raw store, or for a database the quarantine, already has.
         warnings: one line each.
     """
 
@@ -104,7 +104,7 @@ def validate(
     stamps = table["timestamp"].cast(pa.int64()).combine_chunks()
     missing = np.asarray(stamps.is_null())
     times = np.asarray(stamps.fill_null(0)).astype(np.int64)
-    values = _values(table, channels)
+    values = values_of(table, channels)
     label, no_label = _labels(batch)
 
     reason = np.full(len(times), "", dtype=object)
@@ -136,7 +136,7 @@ def validate(
         timestamps=times[keep],
         values=np.ascontiguousarray(values[keep]),
         label=label[keep],
-        quarantine=_quarantine(batch, bad, reason[bad]),
+        quarantine=quarantine_of(batch, bad, reason[bad]),
         known=int(seen.sum()),
         warnings=tuple(_warnings(batch, channels, values[keep], out_of_order)),
     )
@@ -166,7 +166,8 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind))
 
 
-def _values(table: pa.Table, channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
+def values_of(table: pa.Table, channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
+    """Return readings as they are stored, float32 (time, channel), NaN where one is missing."""
     values = np.empty((len(table), len(channels)), dtype=np.float32)
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and so goes to quarantine
         for at, name in enumerate(channels):
@@ -191,7 +192,8 @@ def _labels(batch: Batch) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
     return np.where(known, column, -1).astype(np.int8), ~known
 
 
-def _quarantine(batch: Batch, rows: npt.NDArray[np.int64], reasons: npt.NDArray[np.object_]) -> pa.Table:
+def quarantine_of(batch: Batch, rows: npt.NDArray[np.int64], reasons: npt.NDArray[np.object_]) -> pa.Table:
+    """Return rows of a batch as they lie in quarantine: where they came from, why they are there, and as they came."""
     part = batch.table.take(pa.array(rows))
     part = part.add_column(0, "reason", pa.array(list(reasons), pa.string()))
     part = part.add_column(0, "row", pa.array(rows if batch.rows is None else batch.rows[rows], pa.int64()))
@@ -210,7 +212,7 @@ def _warnings(batch: Batch, channels: tuple[str, ...], values: npt.NDArray[np.fl
             warnings.append(f"{batch.origin}: channel {name} lacks {share:.0%} of its readings")
     lowest, highest = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)  # NaN where all are missing
     constant = [name for name, low, high in zip(channels, lowest, highest, strict=True) if low == high]
-    if constant:
+    if constant and len(values) > 1:  # a database that is asked often gives one row at a time
         tail = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
         warnings.append(f"{batch.origin}: constant channel {', '.join(constant[:5])}{tail}")
     return warnings

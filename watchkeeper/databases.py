@@ -81,7 +81,8 @@ class DatabaseSource(Table):
 
     @model_validator(mode="after")
     def _whole_rule(self) -> Self:
-        if self.every_s is None and {"aggregate", "aggregates", "gap", "hold_s"} & self.model_fields_set:
+        given = self.aggregate, self.aggregates, self.gap, self.hold_s
+        if self.every_s is None and given != ("mean", {}, "missing", None):
             raise ValueError("aggregate, aggregates, gap and hold_s are for bins; set every_s, their length")
         if (self.gap == "hold") != (self.hold_s is not None):
             raise ValueError('gap = "hold" needs hold_s, how long at most, and nothing else does')

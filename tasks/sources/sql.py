@@ -149,7 +149,7 @@ def _read(connection: sa.Connection, source: SqlSource, channels: tuple[str, ...
     names = list(result.keys())
     _check_columns(names, source)
     parts = []
-    for rows in result.partitions():
+    for rows in result.partitions(PART_ROWS):
         part = to_part(dict(zip(names, zip(*rows, strict=True), strict=True)), source, channels)
         outside = part.us[(part.us < low) | (part.us >= high)]
         if len(outside):
@@ -192,10 +192,10 @@ def _by_series(parts: list[Part], source: SqlSource, channels: tuple[str, ...]) 
     whole = joined(parts)
     coded = pc.fill_null(whole.series, "").dictionary_encode()
     codes = np.asarray(coded.indices)
-    order = np.argsort(codes, kind="stable")
+    order = np.lexsort((whole.us, codes))  # a query without ORDER BY gives rows in no order
     ends = np.searchsorted(codes[order], np.arange(len(coded.dictionary)), side="right")
     for series, rows in zip(coded.dictionary.to_pylist(), np.split(order, ends[:-1]), strict=True):
-        part = whole if len(rows) == len(order) else whole.take(rows)
+        part = whole if len(rows) == len(order) and (np.diff(rows) > 0).all() else whole.take(rows)
         batch = Batch(series, series, part.table(), reasons=part.reasons)
         yield batch if part.channel is None else _side_by_side(batch, part.channel, source, channels)
 

@@ -60,9 +60,10 @@ def test_rows_come_in_as_they_are(lake: Lake, postgres: Postgres, table: str) ->
         for unit in ("pump 1", "pump_2")
         for row, (time, (a, b)) in enumerate(zip(minutes(2000), values, strict=True))
     ]
-    postgres.insert(table, rows)
+    postgres.insert(table, rows[::-1])  # a query without ORDER BY gives rows in no order
     done = ingest(lake.uri, watch(postgres, QUERY.format(table)), END)
     assert (done.rows, done.quarantined, done.refused) == (4000, {}, ())
+    assert not any("backward" in one for one in done.warnings)
     assert require_snapshot(lake, "unit").series == ("pump_1", "pump_2")
     stored = rows_of(lake, "pump_1")
     values[::7, 1] = np.nan
@@ -87,6 +88,24 @@ def test_what_comes_late_is_taken_in_order_or_set_aside_once(lake: Lake, postgre
     patient = watch(postgres, QUERY.format(table), since="-3h")
     assert ingest(lake.uri, patient).new_rows == 3
     assert rows_of(lake, "pump").values[:, 0].tolist() == [7200, 7140, 5400, 3100, 3000, 10]
+
+
+def test_what_is_stored_stays_and_people_are_told(lake: Lake, postgres: Postgres, table: str) -> None:
+    """A reading that comes into a stored bin, and one that is corrected; another ingest does not say it again."""
+    postgres.insert(table, [(time, "pump", 1.0, None) for time in minutes(60)])
+    bins, raw = Lake(f"{lake.uri}-bins"), lake
+    rules = {raw: {"late_s": 3000}, bins: {"late_s": 3000, "every_s": 600}}
+    hour = START + timedelta(hours=1)
+    for one, rule in rules.items():
+        ingest(one.uri, watch(postgres, QUERY.format(table), **rule), hour)
+    postgres.run(f"UPDATE {table} SET a = 2 WHERE t = '{START + timedelta(minutes=55)}'")  # noqa: S608 - the test's own
+    postgres.insert(table, [(START + timedelta(minutes=33, seconds=30), "pump", 5.0, None)])
+    changed, late = "late: differs from what is stored for its time", "late: before the newest row stored"
+    said = {raw: {changed: 1, late: 1}, bins: {changed: 2}}
+    for one, rule in rules.items():
+        assert ingest(one.uri, watch(postgres, QUERY.format(table), **rule), hour).quarantined == said[one]
+        assert ingest(one.uri, watch(postgres, QUERY.format(table), **rule), hour).quarantined == {}
+        assert set(rows_of(one, "pump").values[:, 0].tolist()) == {1.0}
 
 
 def test_a_bad_reading_goes_to_quarantine_once(lake: Lake, postgres: Postgres, table: str) -> None:

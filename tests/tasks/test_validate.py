@@ -109,6 +109,11 @@ def test_a_constant_channel_is_told() -> None:
     assert valid.warnings == ("s.parquet: channel c lacks 100% of its readings", "s.parquet: constant channel a")
 
 
+def test_one_row_says_nothing_about_constant_channels() -> None:
+    """A database that is asked every minute gives no more."""
+    assert validate(batch([1], a=[3.0]), ("a",), extra_allowed=False, known=NONE).warnings == ()
+
+
 def test_many_constant_channels_are_told_in_one_line() -> None:
     """Five names and how many more."""
     names = [f"c{i}" for i in range(8)]

@@ -37,6 +37,12 @@ def test_times_of_toml_are_times_too() -> None:
     assert (time_of(source.since, NOW), time_of(source.until, NOW)) == (datetime(2026, 1, 31, tzinfo=UTC), NOW)
 
 
+def test_a_source_that_was_written_out_is_read_again() -> None:
+    """With its defaults, which are no rule of anybody's."""
+    source = SqlSource(kind="sql", url="sqlite:///x", query=QUERY)
+    assert SqlSource.model_validate_json(source.model_dump_json()) == source
+
+
 @pytest.mark.parametrize("text", ["", "yesterday", "30d", "-30", "-1.5h", "-d", "2026-13-01", "-999999999w", 7])
 def test_what_is_no_time_is_refused(text: object) -> None:
     """Rather than guessed."""
