@@ -4,8 +4,9 @@
 
 DIR holds NAME.train.parquet and NAME.test.parquet (timestamp, channels; label in test files). The group of a series is
 its name up to the first underscore; a test file without a train file takes GROUP_normal.train.parquet. Each series is a
-watch of its own. Rows without labels are judged on the whole test part and on its second half; rows with labels get
-them from windows of the first half, asked for by the agent, and are judged on the second half only.
+watch of its own; one that cannot be used is named and left out. Rows without labels are judged on the whole test part
+and on its second half; rows with labels get them from windows of the first half, asked for by the agent, and are judged
+on the second half only.
 
 Each row of the output is one scorer on one part of one series with one seed. The file is long because the protocol, the
 scorers and the printing of one benchmark are read together.
@@ -90,16 +91,28 @@ def read_series(folder: Path, name: str) -> Series:
     """Read one series.
 
     Raises:
-        DataError: it has no train file, and its group has none for all.
+        DataError: a file is missing or is no Parquet file, a column is missing, or there are fewer than two rows.
     """
     group = name.split("_", maxsplit=1)[0]
     train = folder / f"{name}.train.parquet"
     shared = folder / f"{group}_normal.train.parquet"
     if not train.exists() and not shared.exists():
         raise DataError(f"series {name}: neither {train.name} nor {shared.name} in {folder}")
-    before = pq.ParquetFile(train if train.exists() else shared).read()
-    after = pq.ParquetFile(folder / f"{name}.test.parquet").read()
+    if not (folder / f"{name}.test.parquet").exists():
+        raise DataError(f"series {name}: no {name}.test.parquet in {folder}")
+    try:
+        before = pq.ParquetFile(train if train.exists() else shared).read()
+        after = pq.ParquetFile(folder / f"{name}.test.parquet").read()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"series {name}: {error}") from error
     channels = [column for column in before.column_names if column not in ("timestamp", "label")]
+    if missing := {"timestamp", "label", *channels} - set(after.column_names):
+        raise DataError(f"series {name}: the test file has no column {', '.join(sorted(missing))}")
+    if min(len(before), len(after)) < 2 or not channels:
+        raise DataError(
+            f"series {name}: {len(before)} rows to train, {len(after)} to test, {len(channels)} channels; wanted two "
+            f"rows each and a channel"
+        )
     times = after["timestamp"].cast(pa.int64()).to_numpy()
     interval_s = float(np.median(np.diff(times))) / 1e6
     # clocks of old files step back in places; the benchmark is about values, so a regular clock stands in
@@ -274,7 +287,10 @@ def _pyod_rows(judge: Judge, train: Array, quiet: Array, test: Array, window: in
         from pyod.models.pca import PCA
     except ImportError:
         return
-    for name, peer in (("pyod_pca", PCA()), ("pyod_iforest", IForest(random_state=seed))):
+    moving = train.std(axis=0) > 0
+    train, quiet, test = train[:, moving], quiet[:, moving], test[:, moving]
+    rank = int(np.linalg.matrix_rank(train - train.mean(axis=0)))  # it divides by eigenvalues, those of 0 too
+    for name, peer in (("pyod_pca", PCA(n_components=rank)), ("pyod_iforest", IForest(random_state=seed))):
         peer.fit(train)
         judge.unlabelled(name, np.asarray(peer.decision_function(quiet)), np.asarray(peer.decision_function(test)))
     flat = [
@@ -303,8 +319,8 @@ def ask_and_train(
     half, before = len(series.label) // 2, len(fitted.before)
     rows = np.concatenate([fitted.before, fitted.test[:half]])  # in the order of time; no row of the second half
     window = fitted.detector.settings.window
-    settings = AgentConfig(window=window)
-    budget = max(1, round(fraction * half / settings.query_window))
+    usual = AgentConfig()
+    budget = max(1, round(fraction * half / usual.query_window))
     observed = fitted.detector.observe(series.name, rows)[0]
     said, _ = fitted.detector.score_scaled(series.name, rows)
 
@@ -316,7 +332,7 @@ def ask_and_train(
         {series.name: said.members.get("vae", said.score)},
         {},
         oracle,
-        AgentConfig(**{"window": window, "label_budget": budget, **(changes or {})}),
+        AgentConfig(window=window, stride=min(usual.stride, window), label_budget=budget, **(changes or {})),
         seed,
         asked=[(series.name, 0, before)],  # the train part has no labels to give
     )
@@ -458,6 +474,12 @@ def plot(rows: list[Row], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
+def named_series(folder: Path) -> list[str]:
+    """Name the series of a folder, by either of their files; a training file for a whole group is none."""
+    found = {path.name.rsplit(".", 2)[0] for kind in ("train", "test") for path in folder.glob(f"*.{kind}.parquet")}
+    return sorted(name for name in found if name.split("_", maxsplit=1)[1:] != ["normal"])
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -473,29 +495,36 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw the means")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    names = sorted(path.name.removesuffix(".test.parquet") for path in given.data.glob("*.test.parquet"))
-    wanted = set(filter(None, given.series.split(",")))
+    names = named_series(given.data)
+    wanted = list(filter(None, given.series.split(",")))
     groups = set(given.groups.split(","))
-    chosen = [n for n in names if (n in wanted if wanted else "all" in groups or n.split("_")[0] in groups)]
+    chosen = wanted or [name for name in names if "all" in groups or name.split("_")[0] in groups]
     if not chosen:
-        parser.error(f"no series of {given.series or given.groups} in {given.data}")
-    fractions = tuple(float(share) for share in given.labels.split(",") if share)
+        parser.error(f"no series of {given.groups} in {given.data}")
+    try:
+        fractions = tuple(float(share) for share in given.labels.split(",") if share)
+    except ValueError:
+        parser.error(f"--labels takes shares such as 0.01,0.05, found {given.labels}")
     rows: list[Row] = []
     for name in track(chosen, description="series", console=console):
-        series = read_series(given.data, name)
-        for seed in range(given.seeds):
-            try:
+        try:
+            series = read_series(given.data, name)
+            for seed in range(given.seeds):
                 rows += judge_series(series, seed, fractions, not given.no_peers)
-            except DataError as error:
-                console.print(f"{name} left out: {error}", style="yellow")
-                break
-    if given.out:
-        given.out.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+        except DataError as error:
+            console.print(f"{name} left out: {error}", style="yellow")
+            continue
+        if not (series.label == 1).any():
+            console.print(f"{name} has no anomaly in its test part: only its alarms a day are figures", style="yellow")
+        if given.out:
+            given.out.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+    if not rows:
+        parser.error("every series was left out")
     show(rows)
-    leaky = leaky_figure(read_series(given.data, chosen[0]), seed=0)
-    console.print(
-        f"warning: rows drawn at random for training and test give VUS-PR {leaky:.2f} on {chosen[0]}: leakage"
-    )
+    first = rows[0].series
+    leaky = leaky_figure(read_series(given.data, first), seed=0)
+    if math.isfinite(leaky):
+        console.print(f"warning: rows drawn at random for training give VUS-PR {leaky:.2f} on {first}: leakage")
     if given.plot:
         plot(rows, given.plot)
 
