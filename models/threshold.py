@@ -4,9 +4,13 @@ Scores are read in buckets of `merge` samples, of which only the maximum is kept
 about one, and a day of readings becomes a few hundred numbers. The threshold of a block of samples is set from the
 buckets before the block, so it is causal, and scoring in chunks gives what scoring in one piece does.
 
-Two rules together won over a frozen quantile, a trailing one and the first rule alone (figures in docs/detector.md):
-the lowest threshold that would have kept the budget over the last days, and a feedback that lowers what the next block
-may use up while the alarms really raised are above the budget.
+Three rules together won over a frozen quantile, a trailing one and the first rule alone (figures in docs/detector.md):
+the lowest threshold that would have kept the budget over the last days; a feedback that lowers what the next block may
+use up while the alarms really raised are above the budget; and a deadband: an alarm that is on goes off at a lower
+threshold than the one that raised it, so that an event is one alarm from its start to its end.
+
+Source of the deadband: ANSI/ISA-18.2, "Management of Alarm Systems for the Process Industries", which wants one
+against alarms that come and go; its size and its bound are ours.
 """
 
 from dataclasses import dataclass
@@ -29,6 +33,8 @@ GAIN = 4.0
 """How hard an overdrawn budget is answered: at a quarter above it, the least is left."""
 LEAST = 0.1
 """The share of the budget that is left at least."""
+DEADBAND = 1 / 3
+"""The share of the threshold below which an alarm that is on goes off; score 0 is the calibration part's median."""
 FLOOR = 0.95
 """Quantile of the calibration part's bucket maxima below which the threshold never falls: quiet days stay quiet."""
 
@@ -108,11 +114,14 @@ def start_state(scores: Scores, config: ThresholdConfig) -> State:
     maxima = _bucket(scores[len(scores) - whole :], config) if whole else scores.max(keepdims=True)
     floor = float(np.quantile(maxima, FLOOR))
     recent = maxima[-config.buckets_kept :].copy()
+    level = max(floor, budget_threshold(recent, config))
     return {
         "maxima": recent,
         "raised": np.zeros(len(recent), bool),  # buckets that did raise an alarm
         "open": np.empty(0),  # scores of the bucket that is not full yet
-        "level": np.array([max(floor, budget_threshold(recent, config))]),
+        "level": np.array([level]),
+        "low": np.array([_low(recent, level, floor, config)]),  # stands in for the level while an alarm is on
+        "on": np.array([False]),  # whether one was on before the open bucket
         "floor": np.array([floor]),
         "since": np.array([0]),  # buckets since the last update
     }
@@ -132,30 +141,49 @@ def adapt(scores: Scores, state: State, config: ThresholdConfig) -> tuple[Scores
     pending = np.concatenate([state["open"], scores])
     maxima, raised = state["maxima"], state["raised"]
     level, floor, since = float(state["level"][0]), float(state["floor"][0]), int(state["since"][0])
+    low = float(state.get("low", state["level"])[0])  # a version made before there was a deadband has none
+    on = bool(state.get("on", np.array([False]))[0])
     out = np.empty(len(pending))
     at = 0
     while at < len(pending):
         block = pending[at : at + (config.buckets_per_block - since) * config.merge]
-        out[at : at + len(block)] = level
+        alarm = _in_alarm(block, level, low, on=on)
+        out[at : at + len(block)] = np.where(np.concatenate([[on], alarm[:-1]]), low, level)
         full = len(block) // config.merge
         if full == 0:
             break
         new = _bucket(block[: full * config.merge], config)
         maxima = np.concatenate([maxima, new])[-config.buckets_kept :]
-        raised = np.concatenate([raised, new >= level])[-config.buckets_kept :]
-        at, since = at + full * config.merge, since + full
+        rows = alarm[: full * config.merge].reshape(full, -1)
+        raised = np.concatenate([raised, rows.any(axis=1)])[-config.buckets_kept :]
+        at, since, on = at + full * config.merge, since + full, bool(rows[-1, -1])
         if since == config.buckets_per_block:
             level, since = max(floor, budget_threshold(maxima, config, _spend(raised, config))), 0
-    out[at:] = level
+            low = _low(maxima, level, floor, config)
     after: State = {
         "maxima": maxima,
         "raised": raised,
         "open": pending[at:].copy(),
         "level": np.array([level]),
+        "low": np.array([low]),
+        "on": np.array([on]),
         "floor": state["floor"],
         "since": np.array([since]),
     }
     return out[len(state["open"]) :], after
+
+
+def _in_alarm(scores: Scores, level: float, low: float, *, on: bool) -> npt.NDArray[np.bool_]:
+    """Tell which samples are in alarm: on at `level`, off below `low`, and between them as the sample before."""
+    decided = np.concatenate([[True], (scores >= level) | (scores < low)])
+    says = np.concatenate([[on], scores >= level])
+    latest = np.maximum.accumulate(np.where(decided, np.arange(len(says)), 0))
+    return says[latest][1:]
+
+
+def _low(maxima: Scores, level: float, floor: float, config: ThresholdConfig) -> float:
+    """Where an alarm goes off: not where more than the allowed share of the time would be in alarm."""
+    return min(level, max(floor, DEADBAND * level, float(np.quantile(maxima, 1.0 - config.share))))
 
 
 def _spend(raised: npt.NDArray[np.bool_], config: ThresholdConfig) -> float:

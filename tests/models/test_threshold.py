@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.metrics import alarm_events, alarms_per_day
-from models.threshold import MOST_BUCKETS, ThresholdConfig, adapt, budget_threshold, start_state
+from models.threshold import DEADBAND, MOST_BUCKETS, ThresholdConfig, adapt, budget_threshold, start_state
 from watchkeeper.errors import DataError
 
 MINUTELY = ThresholdConfig(budget_per_day=2.0, interval_s=60.0)
@@ -34,6 +34,20 @@ def test_chunks_give_the_thresholds_of_the_whole_to_the_last_bit(cuts: list[int]
         part, state = adapt(scores[first:last], state, MINUTELY)
         found.append(part)
     assert np.array_equal(np.concatenate(found), whole)
+
+
+@settings(deadline=None)
+@given(cuts=st.lists(st.integers(1, 2999), unique=True, max_size=8).map(sorted))
+def test_chunks_that_cut_an_alarm_in_two_change_nothing(cuts: list[int]) -> None:
+    """Scores that rise and fall slowly are in alarm at many cuts, above and inside the deadband."""
+    waves, start = 6 + 6 * np.sin(np.arange(3000) / 25) + noise(3000, 1) / 9, start_state(noise(2000), MINUTELY)
+    whole, _ = adapt(waves, start, MINUTELY)
+    state, found = start, []
+    for first, last in zip([0, *cuts], [*cuts, 3000], strict=True):
+        part, state = adapt(waves[first:last], state, MINUTELY)
+        found.append(part)
+    assert np.array_equal(np.concatenate(found), whole)
+    assert 0.05 < (waves >= whole).mean() < 0.5
 
 
 @settings(deadline=None)
@@ -87,6 +101,38 @@ def test_the_budget_is_kept_on_days_to_come_even_if_scores_creep_up(budget: floa
     alarm = scores >= adapt(scores, start, config)[0]
     assert alarms_per_day(alarm[DAY:], 60.0, config.merge) <= 1.5 * budget
     assert alarm[DAY:].any()
+
+
+def test_an_alarm_goes_off_below_the_deadband_by_hand() -> None:
+    """On at 9, off below 3: a score of 8 raises nothing, and 3 keeps what 9 has raised."""
+    start = {**start_state(noise(DAY), MINUTELY), "level": np.array([9.0]), "low": np.array([3.0])}
+    scores = np.array([8.0, 9.0, 4.0, 3.0, 2.9, 8.0])
+    threshold, after = adapt(scores, start, MINUTELY)
+    assert threshold.tolist() == [9.0, 9.0, 3.0, 3.0, 3.0, 9.0]
+    assert (scores >= threshold).tolist() == [False, True, True, True, False, False]
+    assert not after["on"][0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([0.0, 1.0, 4.0, 6.0, 8.0, 12.0]), min_size=1, max_size=120), st.booleans())
+def test_the_deadband_is_that_of_an_obvious_loop(scores: list[float], on: bool) -> None:
+    start = start_state(noise(5 * DAY), MINUTELY) | {"on": np.array([on])}
+    level, low = start["level"][0], start["low"][0]
+    wanted = []
+    for score in scores:
+        wanted.append(low if on else level)
+        on = score >= wanted[-1]
+    assert adapt(np.array(scores), start, MINUTELY)[0].tolist() == wanted
+    assert low == pytest.approx(max(level * DEADBAND, start["floor"][0], np.quantile(start["maxima"], 0.9)))
+
+
+def test_a_state_from_before_the_deadband_goes_on_without_one_until_it_is_set_anew() -> None:
+    old = {key: value for key, value in start_state(noise(5 * DAY), MINUTELY).items() if key not in ("low", "on")}
+    scores = np.full(DAY, old["level"][0] * 0.9)
+    scores[0] *= 2
+    threshold, after = adapt(scores, old, MINUTELY)
+    assert (threshold[:10] == old["level"][0]).all()
+    assert after["low"][0] < after["level"][0]
 
 
 def test_alarms_above_the_budget_are_answered_by_a_higher_threshold() -> None:
