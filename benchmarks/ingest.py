@@ -1,5 +1,8 @@
 """How fast rows come in: 20 channels from Parquet and from CSV, in rows a CPU-second, the sources and the ingest.
 
+The report on their quality is a part of the ingest; it is measured alone too, on readings that hardly repeat and on
+coarse ones (steps of a standard deviation), whose many short runs it has to count.
+
     python benchmarks/ingest.py [--rows 400000] [--repeats 3] [--out figures.json]
 
 CSV is compared with pyarrow.csv alone on the same file in the same run: it gives the columns and nothing else, no
@@ -15,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -22,6 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.ingest import ingest
+from tasks.quality import Tally
+from tasks.quality_findings import figures, findings
+from tasks.quality_report import QualityReport, page
 from tasks.sources import Batch, read_source
 from watchkeeper.sources import CsvSource, ParquetSource
 from watchkeeper.watch import Watch
@@ -55,6 +62,21 @@ def take_in(source: ParquetSource | CsvSource) -> int:
         return ingest(Path(lake).as_uri(), watch, datetime.now(UTC)).new_rows
 
 
+def judge(times: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> int:
+    """Count what the report on quality tells of rows, and write its page."""
+    names = [f"c{at}" for at in range(values.shape[1])]
+    high = np.full(len(names), 1e9, np.float32)
+    tally = Tally(len(names))
+    tally.add_read(times, 0, {})
+    tally.add_rows(times, values, -high, high)
+    found = figures("pump", tally, names, {})
+    report = QualityReport(
+        watch="speed", snapshot="", series=(found,), refused=(), findings=tuple(findings([found], []))
+    )
+    page(report)
+    return found.new
+
+
 def bare(path: Path) -> int:
     """Read with pyarrow.csv alone, to the types that are wanted."""
     types = {"timestamp": pa.timestamp("us")} | {f"c{at:02d}": pa.float32() for at in range(CHANNELS)}
@@ -67,10 +89,15 @@ def measure(rows: int, repeats: int, seed: int) -> dict[str, float]:
         folder = Path(name)
         write_files(folder, rows, seed)
         parquet = ParquetSource(kind="parquet", folder=str(folder / "parquet"))
+        table = pq.read_table(folder / "parquet" / "pump.parquet")
+        fine = np.stack([column.to_numpy() for column in table.columns[1:]], axis=1)
+        coarse, clock = fine.round(-1), table["timestamp"].cast(pa.int64()).to_numpy()
         text = CsvSource(kind="csv", folder=str(folder / "csv"))
         ways: dict[str, Callable[[], int]] = {
             "parquet, source": lambda: read(parquet),
             "parquet, ingest": lambda: take_in(parquet),
+            "quality report alone": lambda: judge(clock, fine),
+            "quality report alone, coarse": lambda: judge(clock, coarse),
             "csv, pyarrow alone": lambda: bare(folder / "csv" / "pump.csv"),
             "csv, source": lambda: read(text),
             "csv, ingest": lambda: take_in(text),
@@ -109,9 +136,17 @@ def main() -> None:
         bar, kept = bars.get(way, (None, True))
         table.add_row(way, f"{figure:,.0f}", "" if bar is None else f"{bar:,.0f} {'kept' if kept else 'MISSED'}")
     Console().print(table)
+    part = speed["parquet, ingest"] / speed["quality report alone"]
+    Console().print(f"quality report: {part:.1%} of an ingest from Parquet")
     Console().print(f"csv, source: {share:.0%} of pyarrow.csv's own speed; bar {CSV_BAR:.0%}")
     if options.out:
-        figures = {"rows": options.rows, "channels": CHANNELS, "rows_per_cpu_s": speed, "csv_share": share}
+        figures = {
+            "rows": options.rows,
+            "channels": CHANNELS,
+            "rows_per_cpu_s": speed,
+            "csv_share": share,
+            "quality_share": part,
+        }
         options.out.write_text(json.dumps(figures, indent=1))
 
 
