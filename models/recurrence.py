@@ -1,18 +1,18 @@
 """A stateful LSTM over series of any length: one row at a time, in chunks, or whole, with the same result.
 
 A long series is scored in segments side by side, because one step after another wastes a processor. Each segment starts
-from a guessed state, and no guess is trusted: a segment whose start turns out to differ from the end of the one before
-is run again from there. An LSTM that forgets needs hardly any repeats; one that never forgets costs what one pass in
-order costs, and is as right.
+from zeros, and no such guess is trusted: its first rows are run again from the end of the segment before, until the
+states agree with those of the first run. An LSTM that forgets needs few rows for that; one that never forgets takes
+as many steps as one pass in order, wider ones, and is as right.
 """
 
 import torch
 from torch import nn
 
-SEGMENT = 256  # rows: 28,000 rows make a batch of 109, wide enough for one processor
-LEAD = 64  # rows run before a segment to guess its state
-BLOCK = 512 * SEGMENT  # rows run side by side: bounds the memory, and wider batches are no faster
-TOLERANCE = 1e-6  # largest difference between a segment's start and its predecessor's end, the noise of float32 sums
+PIECE = 64  # rows between two looks at whether states agree
+SEGMENT = 8 * PIECE  # rows: 28,000 rows make a batch of 54; wider batches cost more rows run again
+BLOCK = 256 * SEGMENT  # rows run side by side: bounds the memory, and wider batches are no faster
+TOLERANCE = 1e-6  # largest difference between states that agree, the noise of float32 sums
 
 SLOPE = 0.25
 """What a norm of one scale adds to Q(anomalous) and takes from Q(normal), before anything is learnt."""
@@ -82,20 +82,37 @@ def _run_block(network: nn.Module, observation: torch.Tensor, hidden: Hidden) ->
         return values.squeeze(1), hidden
     rest = observation[count * SEGMENT :]
     side_by_side = observation[: count * SEGMENT].view(count, SEGMENT, -1).transpose(0, 1)  # (segment, count, feature)
-    _, (h_lead, c_lead) = network(side_by_side[-LEAD:, :-1])
-    h, c = torch.cat([hidden[0], h_lead]), torch.cat([hidden[1], c_lead])  # (count, hidden)
-    values, (h_end, c_end) = network(side_by_side, (h, c))  # (segment, count, output)
+    pieces = torch.split(side_by_side, PIECE)  # each (piece, count, feature)
+    start = torch.zeros(2, count, hidden[0].shape[1], device=observation.device)  # h and c
+    start[:, :1] = torch.stack(hidden)
+    outputs, ends, state = [], [], start
+    for piece in pieces:
+        output, after = network(piece, (state[0], state[1]))
+        outputs.append(output)
+        ends.append(state := torch.stack(after))
     while True:
-        h_true, c_true = torch.cat([hidden[0], h_end[:-1]]), torch.cat([hidden[1], c_end[:-1]])
-        off = torch.maximum((h_true - h).abs().amax(dim=1), (c_true - c).abs().amax(dim=1))
-        todo = torch.nonzero(off > TOLERANCE).squeeze(1)
+        before = torch.cat([start[:, :1], ends[-1][:, :-1]], dim=1)
+        todo = _differ(before, start)
         if not len(todo):
             break
-        h[todo], c[todo] = h_true[todo], c_true[todo]
-        values[:, todo], (h_end[todo], c_end[todo]) = network(side_by_side[:, todo], (h[todo], c[todo]))
+        start[:, todo] = state = before[:, todo]
+        for piece, output, end in zip(pieces, outputs, ends, strict=True):
+            output[:, todo], after = network(piece[:, todo], (state[0], state[1]))
+            state = torch.stack(after)
+            other = _differ(state, end[:, todo])
+            end[:, todo] = state
+            todo, state = todo[other], state[:, other]
+            if not len(todo):
+                break
+    values = torch.cat(outputs)  # (segment, count, output)
+    hidden = ends[-1][0, -1:], ends[-1][1, -1:]
     values = values.transpose(0, 1).reshape(count * SEGMENT, -1)
-    hidden = h_end[-1:], c_end[-1:]
     if len(rest):
         tail, hidden = network(rest.unsqueeze(1), hidden)
         values = torch.cat([values, tail.squeeze(1)])
     return values, hidden
+
+
+def _differ(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Return which of the states, (h and c, count, hidden) each, do not agree: int64 (n,)."""
+    return torch.nonzero((one - other).abs().amax(dim=(0, 2)) > TOLERANCE).squeeze(1)

@@ -208,6 +208,24 @@ def test_segments_score_as_steps_in_order() -> None:
     assert not torch.allclose(unchecked, in_order, atol=2e-3)
 
 
+def test_a_network_that_forgets_is_run_again_for_few_rows_only() -> None:
+    """All rows once, and the first ones of each segment again; one that never forgets is run again in full."""
+    counted: list[int] = []
+
+    def rows_run(forget_gate: float) -> float:
+        torch.manual_seed(0)
+        network = QNetwork(FEATURES, 8, 10.0)
+        with torch.no_grad():
+            network.lstm.bias_ih_l0[8:16] = forget_gate
+            network.register_forward_hook(lambda _, inputs, __: counted.append(inputs[0].shape[0] * inputs[0].shape[1]))
+            counted.clear()
+            run_series(network, torch.randn(8 * SEGMENT, FEATURES), (torch.zeros(1, 8), torch.zeros(1, 8)))
+        return sum(counted) / (8 * SEGMENT)
+
+    assert 1.0 < rows_run(0.0) < 1.2
+    assert rows_run(12.0) > 2.0
+
+
 def test_the_future_does_not_change_the_past(agent: Agent) -> None:
     values = world(seed=4)[0]["a"]
     changed = values.copy()
