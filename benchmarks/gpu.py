@@ -137,8 +137,8 @@ def vae(bench: Bench, config: VaeConfig) -> None:
             flat = windows()
             mean, log_variance = network.encode(flat)
             noise = torch.randn(mean.shape, device=bench.device, generator=bench.generator)
-            rebuilt = network.decode(mean + noise * (0.5 * log_variance).exp())
-            step(negative_elbo(flat, rebuilt, mean, log_variance, config.beta)[0], optimiser)
+            error = network.squared_error(mean + noise * (0.5 * log_variance).exp(), flat)
+            step(negative_elbo(error, mean, log_variance, flat.shape[1], config.beta)[0], optimiser)
 
     @torch.no_grad()
     def score() -> None:

@@ -257,7 +257,8 @@ def window_by_window(views: Array) -> list[Figure]:
             flat = torch.from_numpy(window.reshape(1, -1).copy())
             mean, log_variance = coder.encode(flat)
             noisy = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-            loss, _, _ = vae.negative_elbo(flat, coder.decode(noisy), mean, log_variance, 0.01)
+            error = coder.squared_error(noisy, flat)
+            loss, _, _ = vae.negative_elbo(error, mean, log_variance, flat.shape[1], 0.01)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
             optimiser.step()

@@ -5,6 +5,7 @@ Deviations from the paper (Kingma and Welling, arXiv 1312.6114):
 2. The KL term carries a weight, `beta`, as in Higgins et al., "beta-VAE" (2017).
 3. Scoring uses the posterior mean alone, so it is deterministic; the paper draws samples.
 4. One network is shared by all series of a watch; the errors are divided per series and channel by the usual ones.
+5. Training never rebuilds a window: value and gradient of the squared error come from small products (`SquaredError`).
 """
 
 from collections.abc import Mapping
@@ -61,7 +62,7 @@ class Network(nn.Module):
         self.mean = nn.Linear(hidden, latent)
         self.log_variance = nn.Linear(hidden, latent)
         self.decoder = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU())
-        self.rebuild = nn.Linear(hidden, width)
+        self.rebuild = nn.Linear(hidden, width)  # linear: `SquaredError` rests on it
 
     def encode(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Map (batch, width) to mean and log-variance, (batch, latent) each."""
@@ -73,6 +74,48 @@ class Network(nn.Module):
         rebuilt: Tensor = self.rebuild(self.decoder(code))
         return rebuilt
 
+    def squared_error(self, code: Tensor, target: Tensor) -> Tensor:
+        """Mean of (decode(code) − target)², without the rebuilt windows; gradients reach all but the target."""
+        error: Tensor = SquaredError.apply(self.decoder(code), self.rebuild.weight, self.rebuild.bias, target)  # type: ignore[no-untyped-call] # torch leaves it untyped
+        return error
+
+
+class SquaredError(torch.autograd.Function):
+    """Mean squared error of a linear layer, mean (h Wᵀ + b − x)², from products of no more than (width, hidden).
+
+    With n windows x and r = h Wᵀ + b − x, the sum of squares and its gradients are quadratic forms:
+
+        Σ r² = Σ h ∘ (h WᵀW + 2 bW − 2 xW) + Σ x² − 2 b·Σx + n b·b
+        r W  = h WᵀW + bW − xW              half the gradient to h
+        rᵀ h = W hᵀh + b (Σh)ᵀ − xᵀh        half the gradient to W
+        Σ r  = W Σh + n b − Σx              half the gradient to b
+
+    Only xW and xᵀh are as large as the windows: two such products where rebuilding them and going back takes three,
+    and no (n, width) array of rebuilt values, errors and gradients goes through memory.
+
+    Source: the normal equations of linear least squares, in parts; sums of float32 differ from the direct form's.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+        """Return the mean for hidden (n, hidden), weight (width, hidden), bias (width,) and target (n, width)."""
+        cross, shift, total = target @ weight, bias @ weight, target.sum(dim=0)
+        back = hidden @ (weight.T @ weight) + shift - cross  # r W
+        constant = torch.dot(target.flatten(), target.flatten()) - 2 * (bias @ total) + len(target) * (bias @ bias)
+        ctx.save_for_backward(hidden, weight, bias, target, back, total)
+        squares = (hidden * (back + shift - cross)).sum() + constant
+        return squares.clamp(min=0.0) / target.numel()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Return the gradients to hidden, weight and bias; a target is given."""
+        hidden, weight, bias, target, back, total = ctx.saved_tensors
+        factor = 2 * grad / target.numel()
+        scaled = hidden * factor
+        sums = scaled.sum(dim=0)
+        to_weight = torch.addmm(torch.outer(bias, sums), weight, hidden.T @ scaled).addmm_(target.T, scaled, alpha=-1.0)
+        return back * factor, to_weight, weight @ sums + (len(target) * bias - total) * factor, None
+
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL divergence of N(mean, variance) from N(0, 1), in nats, summed over the code: (batch,).
@@ -83,17 +126,23 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def negative_elbo(
-    target: Tensor, rebuilt: Tensor, mean: Tensor, log_variance: Tensor, beta: float
+    squared_error: Tensor, mean: Tensor, log_variance: Tensor, width: int, beta: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, reconstruction term and KL term, each averaged over the batch and per value of the window.
 
     The evidence lower bound is E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)); with p(x|z) = N(rebuilt, 1) its first term is
     −½ Σ (x − rebuilt)², up to a constant. What is returned is −(first − beta · second) / width.
 
+    Args:
+        squared_error: mean over batch and window, of `Network.squared_error`.
+        mean: of the code, (batch, latent).
+        log_variance: of the code, (batch, latent).
+        width: values of a window.
+        beta: weight of the KL term.
+
     Source: Kingma and Welling, arXiv 1312.6114, equations 3 and 10.
     """
-    width = target.shape[1]
-    reconstruction = 0.5 * nn.functional.mse_loss(rebuilt, target)  # one pass over the windows there, one back
+    reconstruction = 0.5 * squared_error
     kl = kl_divergence(mean, log_variance).mean() / width
     return reconstruction + beta * kl, reconstruction, kl
 
@@ -123,8 +172,11 @@ class Vae(DiscountedErrorMember):
         self._train(list(views.values()), seed, progress)
         self._usual = {}
         for series, values in parts.items():
-            squares = self._squares(values[self.settings.window - 1 :], views[series])
-            self._usual[series] = np.maximum(squares.mean(axis=0, dtype=np.float64), FLOOR).astype(np.float32)
+            scored, total = values[self.settings.window - 1 :], np.zeros(values.shape[1])
+            for start in range(0, len(scored), SCORING_BATCH):
+                rows = slice(start, start + SCORING_BATCH)
+                total += self._squares(scored[rows], views[series][rows]).sum(axis=0, dtype=np.float64)
+            self._usual[series] = np.maximum(total / len(scored), FLOOR).astype(np.float32)
 
     def errors(self, series: str, values: Array, state: State | None) -> tuple[Array, State]:
         """Squared error of each row as the last of its window, by channel, divided by the usual one."""
@@ -150,16 +202,17 @@ class Vae(DiscountedErrorMember):
         total, drawn = int(counts.sum()), settings.windows_per_epoch
         updates = settings.epochs * -(-drawn // settings.batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
+        memory = np.empty((settings.batch, *views[0].shape[1:]), np.float32)  # new for each batch costs a tenth more
         self.history = []
         for epoch in range(settings.epochs):
             order = np.concatenate([rng.permutation(total) for _ in range(-(-drawn // total))])[:drawn]
             sums = np.zeros(3)
             for start in range(0, drawn, settings.batch):
-                flat = self._gather(views, counts, order[start : start + settings.batch])
+                flat = self._gather(views, counts, order[start : start + settings.batch], memory)
                 mean, log_variance = network.encode(flat)
                 noise = torch.randn(mean.shape, generator=generator).to(self.device)
-                rebuilt = network.decode(mean + noise * (0.5 * log_variance).exp())
-                terms = negative_elbo(flat, rebuilt, mean, log_variance, settings.beta)
+                error = network.squared_error(mean + noise * (0.5 * log_variance).exp(), flat)
+                terms = negative_elbo(error, mean, log_variance, width, settings.beta)
                 optimiser.zero_grad()
                 terms[0].backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
                 optimiser.step()
@@ -171,18 +224,18 @@ class Vae(DiscountedErrorMember):
                 progress((epoch + 1) / settings.epochs, f"epoch {epoch + 1} of {settings.epochs}, loss {loss:.4f}")
         self._network = network.eval()
 
-    def _gather(self, views: list[Array], counts: npt.NDArray[np.int64], picks: npt.NDArray[np.int64]) -> Tensor:
-        """Copy the picked windows, counted over all series, into one batch (batch, width)."""
+    def _gather(
+        self, views: list[Array], counts: npt.NDArray[np.int64], picks: npt.NDArray[np.int64], out: Array
+    ) -> Tensor:
+        """Copy the picked windows, counted over all series, into one batch (batch, width), in the memory of `out`."""
         starts = np.cumsum(counts) - counts
-        owner = np.searchsorted(starts, picks, side="right") - 1
-        batch = np.empty((len(picks), *views[0].shape[1:]), np.float32)
-        for index in np.unique(owner):
-            mine = owner == index
-            batch[mine] = views[index][picks[mine] - starts[index]]
-        return self._to_network(batch)
+        owners = np.searchsorted(starts, picks, side="right") - 1
+        for row, (owner, start) in enumerate(zip(owners.tolist(), (picks - starts[owners]).tolist(), strict=True)):
+            out[row] = views[owner][start]
+        return self._to_network(out[: len(picks)])
 
     def _to_network(self, windows: Array) -> Tensor:
-        """Flatten and clip a batch, which is the caller's own copy, in place."""
+        """Flatten a batch and clip it in place: it is the caller's own copy."""
         flat = torch.from_numpy(windows.reshape(len(windows), -1)).clamp_(-INPUT_LIMIT, INPUT_LIMIT)
         return flat.to(self.device)
 
