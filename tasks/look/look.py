@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.look import Choice, tables, text
+from tasks.look import Choice, database, servers, tables, text
 from tasks.look.benchmark import benchmark_in
 from tasks.look.columns import Columns
 from tasks.look.cost import cost_of
-from tasks.look.database import URL, look_into
 from tasks.look.found import Channel, Found
 from tasks.look.place import find_place
 from tasks.look.rhythm import rhythm_of, suggest_window
@@ -32,6 +31,8 @@ CLOCK_SLACK = timedelta(days=1)
 """As in tasks/ingest.py: how far a source's clock may run ahead before a row counts as in the future."""
 BENCHMARK_ROWS = 300_000
 """Of a benchmark's folder, series are tried out until so many rows have been read."""
+STALE = timedelta(minutes=10)
+"""Prometheus repeats the last sample for some minutes, and an ingest takes in what it repeats."""
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
 
 
@@ -48,8 +49,10 @@ def look(place: str, choice: Choice, now: datetime) -> Found:
         LakeError, SourceError: a bucket or a database cannot be reached.
     """
     latest = to_microseconds(now + CLOCK_SLACK)
-    if URL.match(place):
+    if database.URL.match(place):
         return _in_database(place, choice, latest, now)
+    if servers.URL.match(place):
+        return _on_server(place, choice, latest, now)
     if benchmark := benchmark_in(Path(place), choice):
         keys, name, count, notes = benchmark
         items = read_source(SOURCE.validate_python(keys), None)
@@ -82,7 +85,7 @@ def look(place: str, choice: Choice, now: datetime) -> Found:
 
 def _in_database(url: str, choice: Choice, latest: int, now: datetime) -> Found:
     """Try out the latest rows of a table; how many there are in all, the database has told."""
-    table = look_into(url, choice)
+    table = database.look_into(url, choice)
     end = table.newest + timedelta(seconds=1)
     keys = table.keys | {"since": table.begin.isoformat(), "until": end.isoformat()}
     columns = table.columns
@@ -97,6 +100,21 @@ def _in_database(url: str, choice: Choice, latest: int, now: datetime) -> Found:
     rows = found.rows if share == 1 else round(table.rows * per_row)
     cost = cost_of(rows, len(found.channels), found.suggestion.window, found.day_rows)
     return replace(found, rows=rows, start=table.oldest, cost=cost)
+
+
+def _on_server(url: str, choice: Choice, latest: int, now: datetime) -> Found:
+    """Try out the latest rows of a server; how many there are in all, it has told."""
+    held = servers.look_into(url, choice, now)
+    whole = held.begin <= held.oldest
+    times = {"since": (held.oldest if whole else held.begin).isoformat()}
+    times["until"] = (held.newest + STALE).isoformat()
+    trial = try_out(read_source(SOURCE.validate_python(dict(held.keys) | times), None, now=now), (), latest)
+    _check(trial, url)
+    share = 1.0 if whole else min(1.0, trial.rows / max(1, held.rows))
+    about = f"{'all' if whole else 'the latest'} {trial.rows:,} rows"
+    sample = Sample((), share, about)
+    found = _found(held.name, held.keys, None, trial, sample, len(trial.series), held.notes)
+    return replace(found, start=min(found.start, held.oldest) if not whole else found.start)
 
 
 def _try(

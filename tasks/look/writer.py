@@ -18,6 +18,8 @@ from watchkeeper.watch import NAME, LabelRule, SplitRule, Watch
 COLUMN = 34
 """Where the comments begin, where the line is not longer."""
 WIDTH = 118
+LARGE_MIB = 4096.0
+"""A retrain that needs more memory is told how to need less."""
 LITERAL = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f]*[^']")
 """What may stand between the quotes of a string of several lines."""
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -25,6 +27,12 @@ MEANINGS = {
     "folder": "where the files lie",
     "files": "which of them: a pattern",
     "url": "of the database; a password is the name of a variable: postgresql://me:$PASSWORD@host/database",
+    "version": "of InfluxDB",
+    "database": "of the server",
+    "measurement": "whose fields are the channels",
+    "user": "who asks",
+    "password": "the variable that holds it",
+    "step_s": "seconds between two rows",
     "query": "what is asked for each stretch of time; columns are named as the channels shall be",
     "since": "where the first ingest begins: the oldest row",
     "stretch_s": "seconds that one query asks for",
@@ -48,6 +56,8 @@ MEANINGS = {
 
 KINDS = {
     "csv": "text with delimiters: docs/data.md has every key",
+    "influxdb": "InfluxDB: docs/data.md has every key",
+    "prometheus": "Prometheus' API, of VictoriaMetrics too: docs/data.md has every key",
     "sql": "a database that SQLAlchemy knows: docs/data.md has every key",
     "parquet": "Parquet files, one series each: docs/data.md has every key",
     "benchmark": "a folder as a benchmark's makers hand it out: docs/data.md",
@@ -229,6 +239,8 @@ def _source(found: Found) -> list[str]:
                 lines += [f"{text:<{COLUMN}}{line}" for line in _comment(columns.ignored[name])]
             lines += ["]"]
             continue
+        if key == "queries":
+            continue
         why = MEANINGS.get(key) or KINDS.get(str(value), "")
         if key == "timestamp":
             why = "column of the clock" if isinstance(value, str) else "columns of the clock, joined by a blank"
@@ -236,6 +248,11 @@ def _source(found: Found) -> list[str]:
             why = "as its makers hand it out" if columns is None else "how its times are written"
             why += f": {clock.why}" if clock and clock.why else ""
         lines += _line(key, value, why)
+    if "series" in found.source and found.source["kind"] in ("influxdb", "prometheus"):
+        lines = [re.sub("column that names the series.*", "what names the series", line) for line in lines]
+    if "queries" in found.source:
+        lines += ["", "[source.queries]  # a channel each: one series for each value of `series`; a counter's rate"]
+        lines += [line for name, query in found.source["queries"].items() for line in _line(name, query, "PromQL")]
     if clock is not None and not clock.aware and "zone" not in found.source:
         lines += _comment(
             'zone = "Europe/Berlin"  # the clock names no zone: it is taken as UTC; if it is local, say where'
@@ -249,6 +266,10 @@ def _rules(found: Found) -> list[str]:
     split = SplitRule()
     lines += _line("calibration", split.calibration, "common scale and threshold come from here")
     lines += _line("held_out", split.held_out, "figures come from here, and nothing else does")
+    if found.cost.memory_mib > LARGE_MIB and found.rows:
+        days = max(1.0, (found.end - found.start).total_seconds() / 86_400 * LARGE_MIB / found.cost.memory_mib)
+        why = f"only the latest so many days: keeps a retrain near {LARGE_MIB / 1024:.0f} GiB of memory"
+        lines += _comment(f"history_days = {days:.3g}  # {why}")
     lines += ["", "[alarms]", *_line("budget_per_day", plan.alarms, plan.alarms_why)]
     lines += ["", "[labels]"]
     lines += _line("budget", LabelRule().budget, "windows that the agent may ask people about in one retrain")

@@ -29,7 +29,9 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a watch file that is there.")] = False,
     print_: Annotated[bool, typer.Option("--print", help="Print the watch file instead of writing it.")] = False,
     files: Annotated[str | None, typer.Option(help='Which files of a folder: a pattern, as "pump_*.csv".')] = None,
-    table: Annotated[str | None, typer.Option(help="Which table of a database.")] = None,
+    table: Annotated[
+        str | None, typer.Option(help="Which table of a database, measurement of InfluxDB, or metrics (a pattern).")
+    ] = None,
     timestamp: Annotated[
         list[str] | None, typer.Option(help="Column of the clock; twice for date and time in two columns.")
     ] = None,
