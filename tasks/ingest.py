@@ -100,6 +100,9 @@ class _Run:
         try:
             valid = validate(batch, self._channels, bool(self._watch.channels), known, self._latest, outside)
         except DataError as error:
+            if isinstance(self._watch.source, DatabaseSource):
+                # Behind the newest row of the other series, its rows would never be asked for again.
+                raise DataError(f"{batch.origin}: {error}") from error
             self.refused.append(Refusal(origin=batch.origin, reason=str(error)))
             return
         if batch.content:

@@ -1,5 +1,6 @@
 """Which stretch of time a database is asked for, whatever its kind."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.ingest import ingest
 from tasks.sources import Batch, Stored, databases, read_source
 from tasks.sources.databases import Span, span_of
 from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.databases import SqlSource
 from watchkeeper.errors import DataError, WatchError
+from watchkeeper.lake import Lake
+from watchkeeper.watch import Watch
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -75,16 +79,14 @@ def test_bins_are_whole(start: int, steps: int, every: int) -> None:
     assert start + steps - every < found.end <= start + steps
 
 
-def batch(series: str) -> Batch:
+def batch(series: str, channel: str = "a") -> Batch:
     """One row."""
     times = pa.array([NOW - HOUR], pa.timestamp("us", "UTC"))
-    return Batch(series, series, pa.table({"timestamp": times, "a": np.ones(1)}))
+    return Batch(series, series, pa.table({"timestamp": times, channel: np.ones(1)}))
 
 
 def read(monkeypatch: pytest.MonkeyPatch, *series: str) -> list[tuple[str, list[str] | None]]:
     """What a database with these series gives: names and reasons."""
-    from contextlib import nullcontext
-
     asked = lambda *_: [batch(one) for one in series]  # noqa: E731 - what a database is
     monkeypatch.setattr(databases, "_open", lambda *_: nullcontext(asked))
     items = list(read_source(source(since="-2h"), None, (), Stored(), NOW))
@@ -100,3 +102,15 @@ def test_names_are_made_fit_for_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
     with pytest.raises(DataError, match="'a/b' and 'a b' would both be called a_b in the lake; rename one"):
         read(monkeypatch, "a/b", "a b")
+
+
+def test_a_series_that_does_not_fit_keeps_all_waiting(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows would lie behind the others' newest one for good."""
+    asked = [batch("one"), batch("two", channel="b")]
+    monkeypatch.setattr(databases, "_open", lambda *_: nullcontext(lambda *_: asked))
+    some = Watch(name="unit", source=source(since="-2000d"))
+    with pytest.raises(DataError, match=r"^two, .*: missing channel a"):
+        ingest(lake.uri, some, NOW)
+    assert lake.list("snapshots") == []
+    asked[1] = batch("two")
+    assert ingest(lake.uri, some, NOW).rows == 2
