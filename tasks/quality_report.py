@@ -66,8 +66,8 @@ def _findings(found: Sequence[Finding]) -> str:
 
 
 def _clocks(series: Sequence[SeriesQuality]) -> str:
-    head = ("series", "first new row", "last new row", "new rows", "stored before", "in quarantine", "usual step",
-            "steps off", "gaps", "longest gap", "went back")  # fmt: skip
+    head = ("series", "first new row", "last new row", "new", "known", "set aside", "usual step", "steps off", "gaps",
+            "longest gap", "back")  # fmt: skip
     rows = []
     for one in series:
         clock, bad = one.clock, sum(one.quarantined.values())
@@ -90,16 +90,17 @@ def _clocks(series: Sequence[SeriesQuality]) -> str:
 
 
 def _channels(one: SeriesQuality, folded: bool) -> str:
-    head = ("channel", "missing", "longest missing", "stuck", "longest same", "usual", "lowest", "highest", "range",
-            "outside")  # fmt: skip
-    rows = [_channel(channel, one.new) for channel in one.channels]
-    table, name = _table(head, rows, figures=9), html.escape(one.series)
+    head = ["channel", "missing", "longest missing", "stuck", "longest same", "usual", "lowest", "highest"]
+    if ranged := any(channel.range for channel in one.channels):
+        head += ["range", "outside"]
+    rows = [_channel(channel, one.new, ranged) for channel in one.channels]
+    table, name = _table(head, rows, figures=len(head) - 1), html.escape(one.series)
     return f"<details{'' if folded else ' open'}><summary>Channels of {name}</summary>{table}</details>"
 
 
-def _channel(one: ChannelQuality, rows: int) -> list[tuple[str, str]]:
-    stuck = "never changed" if one.never_changed else f"{one.stuck:,}"
-    return [
+def _channel(one: ChannelQuality, rows: int, ranged: bool) -> list[tuple[str, str]]:
+    stuck = "constant" if one.never_changed else f"{one.stuck:,}"
+    cells = [
         (one.channel, ""),
         (_share(one.missing, rows), ""),
         (_place(one.missing_run), _bad(one.missing_run is not None and one.missing_run.rows > LONG)),
@@ -108,9 +109,11 @@ def _channel(one: ChannelQuality, rows: int) -> list[tuple[str, str]]:
         (f"{one.usual_run:,}", ""),
         ("–" if one.lowest is None else f"{one.lowest:.6g}", ""),
         ("–" if one.highest is None else f"{one.highest:.6g}", ""),
-        ("" if one.range is None else f"{one.range[0]:g} to {one.range[1]:g}", ""),
-        ("" if one.range is None else f"{one.outside:,}", _bad(one.outside)),
     ]
+    if ranged:
+        cells.append(("" if one.range is None else f"{one.range[0]:g} to {one.range[1]:g}", ""))
+        cells.append(("" if one.range is None else f"{one.outside:,}", _bad(one.outside)))
+    return cells
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[tuple[str, str]]], figures: int) -> str:
@@ -129,11 +132,14 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[tuple[str, str]]], figur
 
 def _legend() -> str:
     told = {
+        "known": "rows that were stored before",
+        "set aside": "rows that went to quarantine",
+        "constant": "never changed, in all rows that ever came",
         "stuck": f"runs of one value of more than {LONG} times as many rows as is usual for the channel",
         "usual": "half of all readings that ever came lie in runs of one value of no more rows; a power of two",
         "steps off": "steps between two rows that differ from the usual one by more than a tenth",
         "gaps": "steps of at least five usual ones",
-        "went back": "how often the source's clock went back from one row to the next, rows in quarantine among them",
+        "back": "how often the source's clock went back from one row to the next, rows in quarantine among them",
         "longest same": "from its first row, which may have come with an earlier ingest",
     }
     rows = "".join(f"<tr><td>{name}</td><td>{html.escape(why)}</td></tr>" for name, why in told.items())

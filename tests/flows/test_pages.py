@@ -51,6 +51,17 @@ def test_the_evaluation_is_an_artifact(through_prefect) -> None:
     assert found.type == "table"
 
 
+def test_the_quality_of_new_rows_is_an_artifact(through_prefect) -> None:
+    """A table of what to look at for each ingest that brought rows, and in its description a link to the page."""
+    lake, found = through_prefect.lake, artifacts_at("tiny-quality")
+    reports = {key for key in lake.list("reports/tiny") if "/quality-" in key and key.endswith(".json")}
+    assert len(found) == len(reports) > 1
+    for artifact in found:
+        (key,) = (key for key in reports if f"]({lake.uri_of(key.replace('.json', '.html'))})" in artifact.description)
+        table = json.loads(artifact.data) if isinstance(artifact.data, str) else artifact.data
+        assert table == lake.get_json(key)["report"]["findings"]
+
+
 def test_each_drift_check_is_an_artifact_with_a_link(through_prefect) -> None:
     """A table of the channels for each check, and in its description a link to the check's page."""
     found = artifacts_at("tiny-drift")
