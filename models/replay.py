@@ -50,7 +50,10 @@ class Rows:
         labels: Mapping[str, npt.NDArray[np.int8]],
         device: str = "cpu",
     ) -> "Rows":
-        """Join the series. The arrays are copied once; weights start at zero.
+        """Join the series; weights start at zero.
+
+        The arrays are copied once, but for the observations of a single series: they may fill half of the memory, and
+        nobody writes to them.
 
         Args:
             observations: float32 (time, feature) of training rows, by series, the same features for all.
@@ -76,13 +79,17 @@ class Rows:
         terminal = np.zeros(offset[-1], bool)
         terminal[offset[1:] - 1] = True
 
+        seen = list(observations.values())
+        joined = np.concatenate(seen) if len(seen) > 1 else seen[0]
+
         def on_device(array: npt.NDArray[np.generic]) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+            # PyTorch warns of arrays that are read-only: those are copied
+            return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
         return cls(
             series=tuple(observations),
             offset=offset,
-            observation=on_device(np.concatenate(list(observations.values())).astype(np.float32, copy=False)),
+            observation=on_device(joined.astype(np.float32, copy=False)),
             error=on_device(np.concatenate([errors[name] for name in observations]).astype(np.float32)),
             label=on_device(np.concatenate(known).astype(np.int8)),
             weight=torch.zeros(int(offset[-1]), device=device),

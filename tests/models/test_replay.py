@@ -20,6 +20,16 @@ def rows_of(*lengths: int, features: int = 2) -> Rows:
     return Rows.of(observations, errors, {})
 
 
+def test_only_the_observations_of_a_single_series_are_shared() -> None:
+    """They may fill half of the memory; labels are copied, for learning writes to them."""
+    values, error, label = np.zeros((4, 2), np.float32), np.zeros(4), np.zeros(4, np.int8)
+    rows = Rows.of({"a": values}, {"a": error}, {"a": label})
+    assert np.shares_memory(rows.observation.numpy(), values)
+    assert not np.shares_memory(rows.label.numpy(), label)
+    values.flags.writeable = False
+    assert not np.shares_memory(Rows.of({"a": values}, {"a": error}, {}).observation.numpy(), values)
+
+
 def test_rows_keep_series_apart() -> None:
     """Spans and terminal rows, by hand, for series of 3 and 4 rows."""
     rows = rows_of(3, 4)
