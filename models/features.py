@@ -4,7 +4,7 @@ What there is: docs/features.md. Before the first row of a series the past is ta
 take it (models/windows.py). Where a feature has no value, its last one stays, as with a missing reading.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from zoneinfo import ZoneInfo
@@ -136,6 +136,25 @@ class Features:
             parts: filled raw rows to train on and their times, by series, each from the series' first row on.
         """
         return cls(recipe, Scaler.fit({series: recipe.compute(*part)[0] for series, part in parts.items()}))
+
+    @classmethod
+    def fit_blocks(cls, recipe: Recipe, series: str, blocks: Callable[[], Iterator[tuple[Array, Times]]]) -> Self:
+        """Learn the scale of each feature of a series that is not held as a whole.
+
+        Args:
+            recipe: what to make.
+            series: its name.
+            blocks: when called, gives the filled raw rows to train on and their times from the first row on, in blocks
+                of `models.scaler.BLOCK` rows. Then the scale is that of `fit` to the last bit. It is called twice.
+        """
+
+        def made() -> Iterator[Array]:
+            past = None
+            for values, timestamps in blocks():
+                features, past = recipe.compute(values, timestamps, past)
+                yield features
+
+        return cls(recipe, Scaler.fit_blocks(series, made))
 
     def append(
         self, series: str, filled: Array, scaled: Array, timestamps: Times, state: State | None = None

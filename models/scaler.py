@@ -1,6 +1,7 @@
 """The scale of each channel of each series, and how missing readings are filled, both fixed by the training rows."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +20,10 @@ BLOCK = 65_536
 """Rows worked on at once."""
 LIMIT = 100.0
 """Scaled values are clipped to ± this many scales, so a channel that was constant and moves gives at most this."""
+
+
+Blocks = Callable[[], Iterator[Array]]
+"""Gives the rows of a series block by block, as often as it is called."""
 
 
 class Scaler:
@@ -50,8 +55,20 @@ class Scaler:
         for series, values in parts.items():
             if values.ndim != 2 or len(values) == 0:
                 raise DataError(f"series {series}: a scaler needs rows of (time, channel), found shape {values.shape}")
-            mean[series], scale[series] = _mean_and_scale(values)
+            mean[series], scale[series] = _mean_and_scale(functools.partial(_cut, values))
         return cls(mean, scale)
+
+    @classmethod
+    def fit_blocks(cls, series: str, blocks: Blocks) -> Self:
+        """Learn mean and scale of one series that is not held as a whole.
+
+        Args:
+            series: its name.
+            blocks: when called, gives the rows to train on from the first one: raw float32 (time, channel), BLOCK rows
+                each and the last one fewer. Then the scale is that of `fit` to the last bit. It is called twice.
+        """
+        mean, scale = _mean_and_scale(blocks)
+        return cls({series: mean}, {series: scale})
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -141,24 +158,27 @@ def _blocks(rows: int) -> Iterator[slice]:
     return (slice(first, first + BLOCK) for first in range(0, rows, BLOCK))
 
 
-def _mean_and_scale(values: Array) -> tuple[Array, Array]:
+def _cut(values: Array) -> Iterator[Array]:
+    return (values[rows] for rows in _blocks(len(values)))
+
+
+def _mean_and_scale(blocks: Blocks) -> tuple[Array, Array]:
     """Mean and floored deviation of each channel over its finite readings; 0 and 1 where there is none."""
-    channels = values.shape[1]
-    count, total, squares, level = (np.zeros(channels) for _ in range(4))
-    low, high = np.full(channels, np.inf), np.full(channels, -np.inf)
-    for rows in _blocks(len(values)):
-        wide = values[rows].astype(np.float64)
+    count, total, squares, level = (np.zeros(1) for _ in range(4))  # of each channel, as soon as a block comes
+    low, high = np.full(1, np.inf), np.full(1, -np.inf)
+    for block in blocks():
+        wide = block.astype(np.float64)
         known = np.isfinite(wide)
-        count += known.sum(axis=0)
-        total += np.where(known, wide, 0.0).sum(axis=0)
+        count = count + known.sum(axis=0)
+        total = total + np.where(known, wide, 0.0).sum(axis=0)
         low = np.minimum(low, np.where(known, wide, np.inf).min(axis=0))
         high = np.maximum(high, np.where(known, wide, -np.inf).max(axis=0))
         level = np.maximum(level, np.where(known, np.abs(wide), 0.0).max(axis=0))
     mean = total / np.maximum(count, 1)
-    for rows in _blocks(len(values)):  # around the mean: squares of a large offset would swallow a small deviation
-        wide = values[rows].astype(np.float64)
-        squares += np.square(np.where(np.isfinite(wide), wide - mean, 0.0)).sum(axis=0)
+    for block in blocks():  # around the mean: squares of a large offset would swallow a small deviation
+        wide = block.astype(np.float64)
+        squares = squares + np.square(np.where(np.isfinite(wide), wide - mean, 0.0)).sum(axis=0)
     deviation = np.sqrt(squares / np.maximum(count, 1))
-    floors = [FLOOR_OF_RANGE * (high - low), FLOOR_OF_LEVEL * level, np.full(channels, FLOOR)]
+    floors = [FLOOR_OF_RANGE * (high - low), FLOOR_OF_LEVEL * level, np.full(len(mean), FLOOR)]
     scale = np.maximum.reduce([deviation, *floors])
     return mean.astype(np.float32), np.where(count == 0, 1.0, scale).astype(np.float32)

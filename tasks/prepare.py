@@ -1,14 +1,19 @@
 """Prepare: raw rows to scaled rows with their features, split by time. Scales are fitted on the training part only."""
 
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from models.features import Features, Recipe
 from models.parts import Bounds, CalibrationPart, TrainPart
 from models.scaler import Scaler
+from models.windows import Array
 from tasks import runs
-from tasks.rows import from_table, read_rows, read_snapshot, to_table
+from tasks.rows import Rows, from_table, iter_rows, read_snapshot, schema_of, to_table
 from tasks.splits import SeriesParts, bounds_of, parts_of, write_metadata
 from tasks.step import step
 from watchkeeper.clock import DAY_US, to_microseconds
@@ -18,6 +23,9 @@ from watchkeeper.lake import Lake, digest_of
 from watchkeeper.progress import progress_of
 from watchkeeper.records import Prepared, Refusal, Snapshot
 from watchkeeper.watch import Watch
+
+Blocks = Callable[[], Iterator[Rows]]
+"""Gives the rows of a series from the first one, block by block, as often as it is called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,23 +70,23 @@ def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
     went: dict[str, SeriesParts] = {}
     for done, series in enumerate(what.series):
         tell(done / len(what.series), series)
-        rows = read_rows(lake, what, series, what.channels, after=history_start(what, watch))
+        read = functools.partial(iter_rows, lake, what, series, after=history_start(what, watch))
+        stamps = np.concatenate([np.empty(0, np.int64), *(block.timestamps for block in read(channels=()))])
         try:
-            where = bounds_of(rows.timestamps, watch)
+            where = bounds_of(stamps, watch)
         except DataError as error:
             left_out.append(Refusal(origin=series, reason=str(error)))
             continue
-        scaler = Scaler.fit({series: rows.values[: where.train]})
-        filled, _ = scaler.fill_forward(series, rows.values)
-        scaled = scaler.transform(series, filled)
+        blocks = functools.partial(read, channels=what.channels)
+        scaler = Scaler.fit_blocks(series, functools.partial(_values, where.train, blocks))
         if recipe:
-            part = filled[: where.train], rows.timestamps[: where.train]
-            features[series] = Features.fit(recipe, {series: part})
-            scaled, _ = features[series].append(series, filled, scaled, rows.timestamps)
-        lake.put_table(f"{folder}/series={series}.parquet", to_table(rows.timestamps, scaled, columns))
+            filled = functools.partial(_filled, series, scaler, where.train, blocks)
+            features[series] = Features.fit_blocks(recipe, series, filled)
+        scaled = _scaled(series, scaler, features.get(series), blocks(), columns)
+        lake.put_tables(f"{folder}/series={series}.parquet", schema_of(columns), scaled)
         scalers[series], bounds[series] = scaler, where
         stored = sum(file.rows for file in what.files if file.series == series)
-        went[series] = parts_of(rows, where, label_samples(events, series, rows.timestamps), stored)
+        went[series] = parts_of(stamps, where, label_samples(events, series, stamps), stored)
     if not bounds:
         raise DataError(f"watch {watch.name}: no series can be split: {left_out[0].origin}: {left_out[0].reason}")
     record = Prepared(
@@ -102,6 +110,40 @@ def prepare(lake_uri: str, watch: Watch, snapshot: str) -> Prepared:
     }
     runs.publish(lake, key, about, arrays)
     return record
+
+
+def _first(rows: int, blocks: Blocks) -> Iterator[Rows]:
+    """Give the first rows of a series, block by block."""
+    for block in blocks():
+        yield Rows(block.timestamps[:rows], block.values[:rows])
+        rows -= len(block)
+        if rows <= 0:
+            return
+
+
+def _values(rows: int, blocks: Blocks) -> Iterator[Array]:
+    return (block.values for block in _first(rows, blocks))
+
+
+def _filled(series: str, scaler: Scaler, rows: int, blocks: Blocks) -> Iterator[tuple[Array, npt.NDArray[np.int64]]]:
+    """Give the first rows of a series without missing readings, with their times."""
+    last = None
+    for block in _first(rows, blocks):
+        filled, last = scaler.fill_forward(series, block.values, last)
+        yield filled, block.timestamps
+
+
+def _scaled(
+    series: str, scaler: Scaler, features: Features | None, blocks: Iterator[Rows], columns: tuple[str, ...]
+) -> Iterator[pa.Table]:
+    """Fill, scale and add features, block by block."""
+    last, state = None, None
+    for block in blocks:
+        filled, last = scaler.fill_forward(series, block.values, last)
+        scaled = scaler.transform(series, filled)
+        if features:
+            scaled, state = features.append(series, filled, scaled, block.timestamps, state)
+        yield to_table(block.timestamps, scaled, columns)
 
 
 def history_start(snapshot: Snapshot, watch: Watch) -> int | None:

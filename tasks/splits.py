@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from models.parts import ANOMALOUS, NORMAL, UNKNOWN, Bounds, split_by_shares, split_by_times
 from tasks import runs
-from tasks.rows import Rows
 from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.lake import Lake
 from watchkeeper.records import Evaluation, Prepared, Record, Refusal
@@ -99,11 +98,13 @@ def bounds_of(timestamps: npt.NDArray[np.int64], watch: Watch) -> Bounds:
     return split_by_times(timestamps, *dates, watch.window, gap)
 
 
-def parts_of(rows: Rows, bounds: Bounds, label: npt.NDArray[np.int8], stored: int) -> SeriesParts:
+def parts_of(
+    timestamps: npt.NDArray[np.int64], bounds: Bounds, label: npt.NDArray[np.int8], stored: int
+) -> SeriesParts:
     """Say where the rows of a series went.
 
     Args:
-        rows: those used.
+        timestamps: int64 (time,), µs since 1970 UTC, of the rows used.
         bounds: where their parts lie.
         label: int8 (time,), as is known of them.
         stored: rows of the series in the snapshot.
@@ -117,16 +118,16 @@ def parts_of(rows: Rows, bounds: Bounds, label: npt.NDArray[np.int8], stored: in
         ("held_out", held_from, end),
     )
     return SeriesParts(
-        earlier=stored - len(rows),
-        rows=len(rows),
-        interval_s=usual_interval(rows.timestamps),
+        earlier=stored - len(timestamps),
+        rows=len(timestamps),
+        interval_s=usual_interval(timestamps),
         parts=tuple(
             PartRows(
                 part=name,
                 first=start,
                 stop=until,
-                start=to_datetime(rows.timestamps[start]),
-                end=to_datetime(rows.timestamps[until - 1]),
+                start=to_datetime(timestamps[start]),
+                end=to_datetime(timestamps[until - 1]),
                 labels={word: int((label[start:until] == value).sum()) for word, value in LABELS.items()},
             )
             for name, start, until in stretches

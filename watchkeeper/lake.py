@@ -62,9 +62,7 @@ class Lake:
         Raises:
             LakeError: it could not be written.
         """
-        if _inside(key).rpartition("/")[2].startswith(UNPUBLISHED):
-            raise LakeError(f"key {key!r}: {UNPUBLISHED}… is the name of what is not published")
-        self._store.put(key, data)
+        self._store.put(_publishable(key), data)
 
     def put_json(self, key: str, value: Any) -> None:
         """Write a JSON object: sorted keys, so that equal values are equal bytes."""
@@ -73,6 +71,19 @@ class Lake:
     def put_table(self, key: str, table: pa.Table) -> None:
         """Write a table as zstd Parquet."""
         self.put(key, parquet_bytes(table))
+
+    def put_tables(self, key: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+        """Write tables one after the other as one zstd Parquet object, never more than two of them in memory.
+
+        However the rows are cut into tables, the object has the bytes that `put_table` gives it, and where the tables
+        end in an error nothing is published.
+        """
+        with (
+            self._store.create(_publishable(key)) as file,  # published after the writer has closed
+            pq.ParquetWriter(file, schema, compression="zstd") as writer,
+        ):
+            for table in _even(schema, tables):
+                writer.write_table(table, row_group_size=ROW_GROUP)
 
     def get(self, key: str) -> bytes:
         """Read an object.
@@ -107,9 +118,11 @@ class Lake:
         """Read JSON objects, several at a time, in the order of their keys; errors are those of `get_json`."""
         return _ahead(self.get_json, keys)
 
-    def get_tables(self, keys: Iterable[str], columns: builtins.list[str] | None = None) -> Iterator[pa.Table]:
-        """Read Parquet objects, several at a time, in the order of their keys; errors are those of `get_table`."""
-        return _ahead(lambda key: self.get_table(key, columns), keys)
+    def get_tables(
+        self, keys: Iterable[str], columns: builtins.list[str] | None = None, ahead: int = READERS
+    ) -> Iterator[pa.Table]:
+        """Read Parquet objects in the order of their keys, `ahead` of them at once; errors are those of `get_table`."""
+        return _ahead(lambda key: self.get_table(key, columns), keys, ahead)
 
     @contextmanager
     def open_table(self, key: str) -> Iterator[pq.ParquetFile]:
@@ -201,13 +214,13 @@ def _store(uri: str) -> Store:
     raise SettingsError(f"lake {shown!r}: wanted file:///absolute/folder or s3://bucket/prefix")
 
 
-def _ahead(read: Callable[[str], R], keys: Iterable[str]) -> Iterator[R]:
+def _ahead(read: Callable[[str], R], keys: Iterable[str], most: int = READERS) -> Iterator[R]:
     """Read some keys ahead of the one that is asked for, so that memory holds a few objects and not all."""
-    with ThreadPoolExecutor(READERS, thread_name_prefix="lake") as pool:
+    with ThreadPoolExecutor(most, thread_name_prefix="lake") as pool:
         reading: deque[Future[R]] = deque()
         for key in keys:
             reading.append(pool.submit(read, key))
-            if len(reading) == READERS:
+            if len(reading) == most:
                 yield reading.popleft().result()
         while reading:
             yield reading.popleft().result()
@@ -222,6 +235,29 @@ def _inside(key: str) -> str:
     if key.startswith("/") or ".." in key.split("/"):
         raise LakeError(f"key {key!r} leaves the lake")
     return key
+
+
+def _publishable(key: str) -> str:
+    """Return the key if an object may be published under it.
+
+    Raises:
+        LakeError: it would leave the lake, or has the name of what is not published.
+    """
+    if _inside(key).rpartition("/")[2].startswith(UNPUBLISHED):
+        raise LakeError(f"key {key!r}: {UNPUBLISHED}… is the name of what is not published")
+    return key
+
+
+def _even(schema: pa.Schema, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Cut tables anew, a row group each; the last one has fewer rows."""
+    held = schema.empty_table()
+    for table in tables:
+        held = pa.concat_tables([held, table])
+        while len(held) >= ROW_GROUP:
+            yield held.slice(0, ROW_GROUP)
+            held = held.slice(ROW_GROUP)
+    if len(held):
+        yield held
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

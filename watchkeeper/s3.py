@@ -10,11 +10,12 @@ import io
 import os
 import random
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -36,6 +37,7 @@ FIRST_PAUSE_S = 0.05
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10, 60
 PART = 16 * 2**20
 """Bytes of one part of a large object; up to this size an object goes in one request."""
+IN_PARTS = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4)
 READ_AHEAD = 4 * 2**20
 """Bytes that a ranged request asks for at least: the columns of a row group lie side by side."""
 CONNECTIONS = 32
@@ -78,8 +80,21 @@ class S3Store:
             if len(data) <= PART:
                 self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
             else:
-                how = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=4)
-                self._client.upload_fileobj(io.BytesIO(data), self._bucket, self._prefix + key, Config=how)
+                self._client.upload_fileobj(io.BytesIO(data), self._bucket, self._prefix + key, Config=IN_PARTS)
+
+    @contextmanager
+    def create(self, key: str) -> Iterator[IO[bytes]]:
+        """Give a file of this machine, and write the object from it in parts that appear together."""
+        try:
+            with tempfile.SpooledTemporaryFile(PART) as file:
+                yield file
+                file.seek(0)
+                with self._told(f"write {self.name(key)}"):
+                    self._client.upload_fileobj(file, self._bucket, self._prefix + key, Config=IN_PARTS)
+        except OSError as error:
+            raise LakeError(
+                f"cannot write {self.name(key)}: {error.strerror} in {tempfile.gettempdir()}; make room, or set TMPDIR"
+            ) from error
 
     def get(self, key: str) -> bytes:
         """Read an object."""

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import IO, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -33,6 +33,9 @@ class Store(Protocol):
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, so that it is there as a whole or not at all."""
+
+    def create(self, key: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """Give a file to write an object to, bit by bit; it is published as a whole when the block ends well."""
 
     def get(self, key: str) -> bytes:
         """Read an object."""
@@ -73,19 +76,26 @@ class FolderStore:
 
     def put(self, key: str, data: bytes) -> None:
         """Write the file, sync it, and move it into place."""
+        with self.create(key) as file:
+            file.write(data)
+
+    @contextlib.contextmanager
+    def create(self, key: str) -> Iterator[IO[bytes]]:
+        """Give a file beside the name, sync it when it is written, and move it into place."""
         path = self.path(key)
         part = path.with_name(f"{UNPUBLISHED}{secrets.token_hex(8)}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
         except OSError as error:
-            with contextlib.suppress(OSError):  # where not even the folder could be made, there is nothing to clear
-                part.unlink()
             raise LakeError(f"cannot write {path}: {error.strerror}; check the disk and the rights") from error
+        finally:
+            with contextlib.suppress(OSError):  # where not even the folder could be made, there is nothing to clear
+                part.unlink(missing_ok=True)
 
     def get(self, key: str) -> bytes:
         """Read the file."""

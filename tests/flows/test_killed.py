@@ -254,15 +254,17 @@ class Killer:
         self.passed: list[str] = []
         self._last = last
         self._counts: Counter[str] = Counter()
-        put = Lake.put
-
-        def put_and_die(lake: Lake, key: str, data: bytes) -> None:
-            put(lake, key, data)
-            self._after(re.sub(r"\d{8}T\d{6}\.\d{6}Z", "", key))  # an audit record is named by its time
-
-        monkeypatch.setattr(Lake, "put", put_and_die)
+        for name in ("put", "put_tables"):
+            monkeypatch.setattr(Lake, name, self._deadly_put(getattr(Lake, name)))
         for name in REGISTRY_WRITES:
             monkeypatch.setattr(MlflowClient, name, self._deadly(name, getattr(MlflowClient, name)))
+
+    def _deadly_put(self, put: Callable[..., None]) -> Callable[..., None]:
+        def put_and_die(lake: Lake, key: str, *what: Any) -> None:
+            put(lake, key, *what)
+            self._after(re.sub(r"\d{8}T\d{6}\.\d{6}Z", "", key))  # an audit record is named by its time
+
+        return put_and_die
 
     def run(self, call: Callable[[], Retrained]) -> Retrained:
         """Call until it is not killed any more."""

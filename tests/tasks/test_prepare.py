@@ -5,16 +5,25 @@ import pyarrow as pa
 import pytest
 
 from models.detector import Detector, DetectorConfig
+from models.features import Features
 from models.parts import Bounds, CalibrationPart, HeldOutPart, TrainPart
 from models.scaler import Scaler
 from tasks import runs
 from tasks.ingest import ingest
-from tasks.prepare import prepare, read_bounds, read_learning, read_scaler
-from tasks.rows import read_rows, read_snapshot
+from tasks.prepare import (
+    history_start,
+    prepare,
+    read_bounds,
+    read_features,
+    read_learning,
+    read_scaler,
+    recipe_of,
+)  # fmt: skip
+from tasks.rows import read_rows, read_snapshot, to_table
 from tasks.splits import bounds_of
 from watchkeeper.errors import DataError, LeakageError
 from watchkeeper.labels import write_labels
-from watchkeeper.lake import Lake
+from watchkeeper.lake import Lake, parquet_bytes
 from watchkeeper.records import Prepared
 from watchkeeper.watch import Watch
 
@@ -227,7 +236,7 @@ def test_a_second_run_finds_what_the_first_one_published(
     def fail(*_: object) -> None:
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr(Scaler, "fit", fail)
+    monkeypatch.setattr(Scaler, "fit_blocks", fail)
     assert prepared(lake, watch) == first
     with pytest.raises(AssertionError, match="fitted again"):
         prepared(lake, source.watch(window=12))
@@ -239,6 +248,44 @@ def test_equal_input_is_prepared_alike(lake: Lake, source: Any, tmp_path: Any) -
     other = Lake((tmp_path / "other").as_uri())
     assert prepared(lake, source.watch()) == prepared(other, source.watch())
     assert {key: lake.get(key) for key in lake.list("")} == {key: other.get(key) for key in other.list("")}
+
+
+@pytest.mark.parametrize("days", [None, 1.5])
+def test_blocks_give_what_the_whole_series_gives(
+    lake: Lake, source: Any, monkeypatch: pytest.MonkeyPatch, days: float | None
+) -> None:
+    """Scale, features and prepared rows to the last bit, and no more than a block of rows is worked on at once."""
+    table = source.table(ROWS)
+    values = table["a"].to_numpy().copy()
+    values[[0, 1, 63, 64, 65, 200, 201]] = np.nan
+    source.write("pump", table.set_column(1, "a", pa.array(values)))
+    rule = {"rolling": ("mean", "slope"), "spans": (6, 25), "difference": (3,)}
+    watch = source.watch(features=rule, split={} if days is None else {"history_days": days})
+    snapshot = read_snapshot(lake, "unit", ingest(lake.uri, watch).snapshot)
+    rows = read_rows(lake, snapshot, "pump", snapshot.channels, history_start(snapshot, watch))
+    recipe = recipe_of(watch, snapshot.channels)
+    assert recipe is not None
+    seen: list[int] = []
+    fill = Scaler.fill_forward
+    for module in ("models.scaler", "tasks.rows"):
+        monkeypatch.setattr(f"{module}.BLOCK", 64)
+    where = bounds_of(rows.timestamps, watch)
+    scaler = Scaler.fit({"pump": rows.values[: where.train]})
+    filled, _ = scaler.fill_forward("pump", rows.values)
+    features = Features.fit(recipe, {"pump": (filled[: where.train], rows.timestamps[: where.train])})
+    scaled, _ = features.append("pump", filled, scaler.transform("pump", filled), rows.timestamps)
+
+    def counted(self: Scaler, series: str, values: np.ndarray, last: Any = None) -> Any:
+        seen.append(len(values))
+        return fill(self, series, values, last)
+
+    monkeypatch.setattr(Scaler, "fill_forward", counted)
+    record = prepare(lake.uri, watch, snapshot.id)
+    assert max(seen) == 64
+    whole = to_table(rows.timestamps, scaled, (*snapshot.channels, *recipe.names))
+    assert lake.get(f"{record.folder}/series=pump.parquet") == parquet_bytes(whole)
+    for fitted, plain in ((read_scaler(lake, record), scaler), (read_features(lake, watch, record), features)):
+        assert all(np.array_equal(array, plain.arrays()[name]) for name, array in fitted.arrays().items())
 
 
 def test_the_interval_is_the_usual_one(lake: Lake, source: Any) -> None:

@@ -1,5 +1,6 @@
 """Which rows went where: the metadata beside the prepared rows, counted by hand and against what learning gets."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -113,12 +114,15 @@ def test_a_kill_before_the_metadata_leaves_nothing_that_counts(
     watch = source.watch()
     snapshot = ingest(lake.uri, watch).snapshot
     written: list[str] = []
-    put = Lake.put
 
-    def note(self: Lake, key: str, data: bytes) -> None:
-        written.append(key.rpartition("/")[2])
-        put(self, key, data)
+    def noting(put: Callable[..., None]) -> Callable[..., None]:
+        def note(self: Lake, key: str, *what: Any) -> None:
+            written.append(key.rpartition("/")[2])
+            put(self, key, *what)
 
-    monkeypatch.setattr(Lake, "put", note)
+        return note
+
+    for name in ("put", "put_tables"):
+        monkeypatch.setattr(Lake, name, noting(getattr(Lake, name)))
     prepare(lake.uri, watch, snapshot)
     assert written == ["series=pump.parquet", "metadata.json", "prepare.safetensors", "prepare.json"]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -147,6 +148,36 @@ def test_a_table_is_read_by_batches(any_lake: Lake) -> None:
         assert (file.num_row_groups, file.metadata.num_rows) == (3, len(whole))
         group = file.read_row_group(1, ["c2"], use_threads=False)
     assert group.equals(whole.slice(ROW_GROUP, ROW_GROUP).select(["c2"]))
+
+
+@pytest.mark.parametrize("cut", [50_000, ROW_GROUP, 3 * ROW_GROUP])
+def test_a_table_written_piece_by_piece_has_the_same_bytes(any_lake: Lake, cut: int) -> None:
+    """However its rows are cut; that of no rows too."""
+    whole = table(2 * ROW_GROUP + 1000)
+    pieces = (whole.slice(first, cut) for first in range(0, len(whole), cut))
+    any_lake.put_tables("pieces.parquet", whole.schema, pieces)
+    any_lake.put_table("whole.parquet", whole)
+    assert any_lake.get("pieces.parquet") == any_lake.get("whole.parquet")
+    any_lake.put_tables("none.parquet", whole.schema, [])
+    assert any_lake.get_table("none.parquet").equals(whole.schema.empty_table())
+
+
+def test_tables_that_end_in_an_error_publish_nothing(any_lake: Lake) -> None:
+    """Neither the object nor a leftover, after rows enough for a part of their own; an old object stays."""
+    whole = table(3 * ROW_GROUP, 12)  # 19 MB
+
+    def pieces() -> Iterator[pa.Table]:
+        yield whole
+        raise LakeError("the raw rows are gone")
+
+    any_lake.put("x/old", b"old")
+    for key in ("x/new", "x/old"):
+        with pytest.raises(LakeError, match="the raw rows are gone"):
+            any_lake.put_tables(key, whole.schema, pieces())
+    assert [(entry.key, entry.size) for entry in any_lake.entries("")] == [("x/old", 3)]
+    assert any_lake.leftovers() == []
+    with pytest.raises(LakeError, match="the name of what is not published"):
+        any_lake.put_tables(f"x/{UNPUBLISHED}new", whole.schema, [])
 
 
 def test_batches_do_not_hold_the_table(any_lake: Lake) -> None:
