@@ -3,102 +3,35 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from tasks.look import Choice
 from tasks.look.clocks import TIME_OF_DAY, Clock, find_clock
 from tasks.look.dialect import Dialect, is_number
+from tasks.look.roles import (
+    ANOMALOUS_WORDS,
+    LABEL_NAMES,
+    LEAKS,
+    NORMAL_WORDS,
+    SURE_LABEL,
+    TIME_NAMES,
+    Columns,
+    filled,
+    some,
+)
+from tasks.look.series import wide, with_series
 from tasks.sources.cells import MISSING_CELLS, SAMPLE_ROWS
-from tasks.validate import RESERVED
 from watchkeeper.errors import DataError
-from watchkeeper.watch import NAME
 
-TIME_NAMES = re.compile(r"time_?stamp|date_?time|time|date|datum|zeit|uhrzeit|ts|t|epoch|when|stamp", re.IGNORECASE)
-LABEL_NAMES = re.compile(
-    r"labels?|(is_?)?(anomaly|anomalous|outlier|attack|fault|faulty)|normal/attack|anomalies|attack_?label|"
-    r"ground_?truth|target|zustand|status|class|klasse|state|störung|fehler",
-    re.IGNORECASE,
-)
-SURE_LABEL = re.compile(
-    r"labels?|(is_?)?(anomaly|anomalous|outlier|attack)|anomalies|normal/attack|attack_?label|ground_?truth",
-    re.IGNORECASE,
-)
-LEAKS = re.compile(r"change_?points?", re.IGNORECASE)
-SERIES_NAMES = re.compile(
-    r"series|machine|device|sensor|station|asset|unit|host(name)?|instance|pump|line|site|plant|turbine|node|server|"
-    r"id|item_?id|.*[_ -]id|id[_ -].*|maschine|anlage|gerät|linie",
-    re.IGNORECASE,
-)
-CHANNEL_NAMES = re.compile(
-    r"channel|tag(_?name)?|variable|metric(_?name)?|parameter|sensor|signal|measurement|field|name|quantity|"
-    r"kanal|messgröße|messstelle|attribute|key|point",
-    re.IGNORECASE,
-)
-VALUE_NAMES = re.compile(r"values?|val|reading|wert|messwert|measurement|data|v", re.IGNORECASE)
-NORMAL_WORDS = {
-    "normal",
-    "ok",
-    "good",
-    "gut",
-    "no",
-    "false",
-    "benign",
-    "healthy",
-    "none",
-    "nein",
-    "n",
-    "f",
-    "0",
-    "in ordnung",
-}
-ANOMALOUS_WORDS = {
-    "attack", "a ttack", "anomaly", "anomalous", "abnormal", "fault", "faulty", "bad", "schlecht", "yes", "true", "ja",
-    "defekt", "defect", "störung", "fehler", "error", "alarm", "outlier", "broken", "y", "t", "1", "failure",
-}  # fmt: skip
 SENTINEL = re.compile(r"-9{3,}([.,]\d{1,2})?")
 NUMERIC_SHARE = 0.5
 """Of a channel's cells that are not empty, more than so many are numbers."""
+COUNTED = 0.99
+"""Of a counter's steps, more than so many are 1; the others lie between what was looked at."""
 WORDS_KEPT = 5
 """Cells of words in a column of numbers may be so many different ones to count as marks of a missing reading."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What the columns are.
-
-    Attributes:
-        time: columns of the clock; () where it is made up.
-        clock: how they tell the time; None where it is made up.
-        label, label_words: the label; None where there is none.
-        series: the column that names the series; None: the file does.
-        channel, value: of the long form.
-        channels: the readings' columns, in the order of the file; of the long form, the names in its first rows.
-        ignored: each column that is left out, with the reason.
-        missing: cells that mean no reading.
-        rename: channels whose names Watchkeeper uses itself.
-        notes: what a person should know.
-    """
-
-    time: tuple[str, ...]
-    clock: Clock | None
-    label: str | None = None
-    label_words: Mapping[str, int] = field(default_factory=dict)
-    series: str | None = None
-    channel: str | None = None
-    value: str | None = None
-    channels: tuple[str, ...] = ()
-    ignored: Mapping[str, str] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-    rename: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-
-def is_truth(name: str, choice: Choice) -> bool:
-    """Tell whether a column is called like a label, or like what gives the anomalies away."""
-    plain = name.strip()
-    return bool(SURE_LABEL.fullmatch(plain) or LEAKS.fullmatch(plain)) or name == choice.label
 
 
 def find_columns(table: Dialect, choice: Choice, others: Sequence[Dialect] = ()) -> Columns:
@@ -116,7 +49,7 @@ def find_columns(table: Dialect, choice: Choice, others: Sequence[Dialect] = ())
     named = [*choice.timestamp, *(name for name in (choice.label, choice.series) if name is not None)]
     for name in named:
         if name not in table.names:
-            raise DataError(f"has no column {name}; its columns are {_some(table.names)}")
+            raise DataError(f"has no column {name}; its columns are {some(table.names)}")
     if not table.rows:
         raise DataError("has no rows that can be read")
     cells = {name: table.column(name) for name in table.names}
@@ -144,28 +77,20 @@ def find_columns(table: Dialect, choice: Choice, others: Sequence[Dialect] = ())
             numbers.append(name)
     found = replace(found, ignored=ignored)
     if not numbers:
-        raise DataError(f"has no column of numbers beside its clock and label; its columns are {_some(table.names)}")
+        raise DataError(f"has no column of numbers beside its clock and label; its columns are {some(table.names)}")
     if clock is None:
-        return _wide(found, numbers, words, cells)
-    return _with_series(found, cells, numbers, words, choice)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
-
-
-def _filled(cells: Sequence[str], missing: Sequence[str] = ()) -> list[str]:
-    return [cell for cell in cells if cell not in MISSING_CELLS and cell not in missing]
+        return wide(found, numbers, words, cells)
+    return with_series(found, cells, numbers, words, choice)
 
 
 def _kind(cells: Sequence[str], decimal: str, missing: Sequence[str]) -> str:
     """Tell whether a column holds a "number", a "word" or is "empty"."""
-    filled = _filled(cells, missing)
-    if not filled:
+    present = filled(cells, missing)
+    if not present:
         return "empty"
-    numbers = sum(is_number(cell, decimal) for cell in filled)
+    numbers = sum(is_number(cell, decimal) for cell in present)
     early = any(is_number(cell, decimal) for cell in cells[:SAMPLE_ROWS])  # the source looks no further
-    return "number" if early and numbers > NUMERIC_SHARE * len(filled) else "word"
+    return "number" if early and numbers > NUMERIC_SHARE * len(present) else "word"
 
 
 def _find_time(
@@ -174,10 +99,10 @@ def _find_time(
     if choice.timestamp:
         return choice.timestamp, _settled(choice.timestamp, cells, every, choice)
     found: list[tuple[tuple[str, ...], Clock]] = []
-    of_day = [name for name, column in cells.items() if _all_match(_filled(column), TIME_OF_DAY)]
+    of_day = [name for name, column in cells.items() if _all_match(filled(column), TIME_OF_DAY)]
     for name, column in cells.items():
-        filled = _filled(column)
-        clock = find_clock(filled) if _may_be_time(name, filled) else None
+        present = filled(column)
+        clock = find_clock(present) if _may_be_time(name, present) else None
         if clock is None:
             continue
         pair = (name, *of_day[:1])
@@ -189,7 +114,7 @@ def _find_time(
         raise DataError(f"column {of_day[0]} holds times of day, and no column holds dates; add one to the file")
     if not found:
         raise DataError(
-            f"has no column of times that can be read; its columns are {_some(list(cells))}; name it with --timestamp "
+            f"has no column of times that can be read; its columns are {some(list(cells))}; name it with --timestamp "
             f"and --format, or make up a clock with --start and --interval"
         )
     best, _ = max(found, key=lambda one: _rank(one[0], one[1], cells))
@@ -262,12 +187,12 @@ def _missing_marks(columns: list[list[str]], decimal: str) -> tuple[str, ...]:
     """Return words that stand again and again where numbers are wanted, and numbers like −999 that no sensor reads."""
     marks: Counter[str] = Counter()
     for cells in columns:
-        filled = Counter(_filled(cells))
-        numbers = {cell: count for cell, count in filled.items() if is_number(cell, decimal)}
-        total = sum(filled.values())
+        present = Counter(filled(cells))
+        numbers = {cell: count for cell, count in present.items() if is_number(cell, decimal)}
+        total = sum(present.values())
         if sum(numbers.values()) <= NUMERIC_SHARE * total:
             continue
-        words = {cell: count for cell, count in filled.items() if cell not in numbers}
+        words = {cell: count for cell, count in present.items() if cell not in numbers}
         if len(words) <= WORDS_KEPT:
             marks.update({cell: count for cell, count in words.items() if count > 1})
         sentinels = {cell: count for cell, count in numbers.items() if SENTINEL.fullmatch(cell)}
@@ -294,18 +219,18 @@ def _with_label(
     }
     notes = list(found.notes)
     for name in names:
-        filled = Counter(_filled(cells[name]))
-        kinds = {cell: cell.replace(decimal, ".") for cell in filled}
-        binary = filled and all(is_number(cell, decimal) and float(kinds[cell]) in (-1, 0, 1) for cell in filled)
+        present = Counter(filled(cells[name]))
+        kinds = {cell: cell.replace(decimal, ".") for cell in present}
+        binary = present and all(is_number(cell, decimal) and float(kinds[cell]) in (-1, 0, 1) for cell in present)
         if binary and (chosen or SURE_LABEL.fullmatch(name.strip())):  # a state of 0 and 1 is a valve's
             return replace(found, label=name, ignored=ignored)
-        words = {cell: _meaning(cell) for cell in filled}
-        if filled and len(filled) <= 6 and all(meaning is not None for meaning in words.values()):
+        words = {cell: _meaning(cell) for cell in present}
+        if present and len(present) <= 6 and all(meaning is not None for meaning in words.values()):
             known = {cell: int(meaning) for cell, meaning in words.items() if meaning is not None}
             return replace(found, label=name, label_words=known, ignored=ignored)
         if chosen:
             raise DataError(
-                f"column {name} is no label: it holds {_some(list(filled))}; wanted 0, 1 and −1, or words that say "
+                f"column {name} is no label: it holds {some(list(present))}; wanted 0, 1 and −1, or words that say "
                 f"normal or anomalous"
             )
         if SURE_LABEL.fullmatch(name.strip()):
@@ -320,111 +245,13 @@ def _meaning(word: str) -> int | None:
 
 def _no_channel(name: str, cells: list[str], has_clock: bool) -> str:
     """Say why a column of numbers is no reading, "" where it is one."""
-    filled = _filled(cells)
-    if len(filled) > 2 and all(re.fullmatch(r"\d+", cell) for cell in filled):
-        steps = np.diff(np.array(filled, dtype=np.float64))
-        if (steps == 1).all():
+    present = filled(cells)
+    if len(present) > 2 and all(re.fullmatch(r"\d+", cell) for cell in present):
+        steps = np.diff(np.array(present, dtype=np.float64))
+        if (steps == 1).mean() > COUNTED:
             return "counts the rows"
     if has_clock and name in ("timestamp", "label"):
         return "has a name that Watchkeeper uses itself"
-    if TIME_NAMES.fullmatch(name) and find_clock(filled) is not None:
+    if TIME_NAMES.fullmatch(name) and find_clock(present) is not None:
         return "is another clock"
     return ""
-
-
-def _wide(found: Columns, numbers: list[str], words: list[str], cells: Mapping[str, list[str]]) -> Columns:
-    ignored = dict(found.ignored) | {name: _why_word(cells[name]) for name in words}
-    rename = {name: f"{name}_reading" for name in numbers if name in RESERVED or name in ("timestamp", "label")}
-    channels = tuple(rename.get(name, name) for name in numbers)
-    return replace(found, channels=channels, ignored=ignored, rename=rename)
-
-
-def _why_word(cells: list[str]) -> str:
-    filled = _filled(cells)
-    if find_clock(filled) is not None:
-        return "is another clock"
-    return "says the same in each row" if len(set(filled)) == 1 else "holds words"
-
-
-def _with_series(
-    found: Columns, cells: Mapping[str, list[str]], numbers: list[str], words: list[str], choice: Choice
-) -> Columns:
-    """Find what tells apart rows of one moment: a series, or in long form a channel."""
-    times = [" ".join(row) for row in zip(*(cells[name] for name in found.time), strict=True)]
-    names = [name for name in words if len(set(cells[name])) > 1 or name == choice.series]
-    repeated = 1 - len(set(times)) / len(times)
-    if repeated < 0.05 and not choice.series:
-        return _wide(found, numbers, words, cells)
-    # Whole numbers may name a series too: 7, 8, 9.
-    ids = [
-        name
-        for name in numbers
-        if SERIES_NAMES.fullmatch(name.strip())
-        and all(cell.isdigit() for cell in cells[name])
-        and name != choice.series
-    ]
-    values = [name for name in numbers if name not in ids]
-    candidates = [*names, *ids]
-    if len(values) == 1:
-        channel = _channel_of(values[0], candidates, cells, times, choice)
-        if channel:
-            others = [name for name in candidates if name != channel]
-            series = choice.series or _parts(times, cells, others, with_column=channel)
-            readings = tuple(sorted(set(_filled(cells[channel]))))
-            rename = {
-                name: f"{name}_reading" for name in readings if name in RESERVED or name in ("timestamp", "label")
-            }
-            left = {name: _why_word(cells[name]) for name in [*words, *ids] if name not in (channel, series)}
-            return replace(
-                found,
-                series=series,
-                channel=channel,
-                value=values[0],
-                channels=tuple(sorted(rename.get(name, name) for name in readings)),
-                ignored={**found.ignored, **left},
-                rename=rename,
-            )
-    series = choice.series or _parts(times, cells, candidates)
-    if series is None:
-        note = f"{repeated:.0%} of the times stand more than once, and no column tells those rows apart"
-        return replace(_wide(found, numbers, words, cells), notes=(*found.notes, note))
-    values = [name for name in numbers if name != series]
-    if not values:
-        raise DataError(f"has no column of numbers beside its clock, label and {series}")
-    whole = _wide(found, values, [name for name in words if name != series], cells)
-    if bad := [name for name in _filled(cells[series]) if not NAME.fullmatch(name)]:
-        note = f"series are named by letters, digits, '_', '-' and '.'; rows of {bad[0]!r} go to quarantine"
-        whole = replace(whole, notes=(*whole.notes, note))
-    return replace(whole, series=series)
-
-
-def _parts(
-    times: list[str], cells: Mapping[str, list[str]], names: Sequence[str], with_column: str | None = None
-) -> str | None:
-    """Return the column that tells rows of one time apart, those first that are called so."""
-    for name in sorted(names, key=lambda one: not SERIES_NAMES.fullmatch(one.strip())):
-        more = cells[with_column] if with_column else [""] * len(times)
-        pairs = list(zip(times, more, cells[name], strict=True))
-        alone = 1 - len(set(zip(times, more, strict=True))) / len(times)
-        left = 1 - len(set(pairs)) / len(pairs)
-        if left < 0.01 and alone > left and len(set(cells[name])) <= max(2, len(times) // 3):
-            return name
-    return None
-
-
-def _channel_of(
-    value: str, candidates: list[str], cells: Mapping[str, list[str]], times: list[str], choice: Choice
-) -> str | None:
-    """Return the column that names the channel of each row, where the table has the long form."""
-    channels = [
-        name
-        for name in candidates
-        if name != choice.series and CHANNEL_NAMES.fullmatch(name.strip()) and not cells[name][0].isdigit()
-    ]
-    if not channels or not (VALUE_NAMES.fullmatch(value.strip()) or len(channels) == 1):
-        return None
-    only_series = [name for name in candidates if SERIES_NAMES.fullmatch(name.strip()) and name not in channels]
-    for name in channels:
-        if _parts(times, cells, [name]) or any(_parts(times, cells, [one], with_column=name) for one in only_series):
-            return name
-    return None

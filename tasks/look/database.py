@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from sqlalchemy.types import Date, DateTime, Float, Integer, Numeric
 
 from tasks.look import Choice
-from tasks.look.columns import TIME_NAMES, Columns, find_columns
+from tasks.look.columns import find_columns
 from tasks.look.dialect import Dialect
 from tasks.look.query import TableName, as_cells, check, escaped, query_of
+from tasks.look.roles import TIME_NAMES, Columns
 from tasks.sources.sql import connect
 from tasks.sources.times import parse_times
 from watchkeeper.clock import to_datetime

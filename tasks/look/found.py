@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tasks.look.columns import Columns
 from tasks.look.cost import Cost
 from tasks.look.rhythm import Rhythm
+from tasks.look.roles import Columns
 from tasks.look.suggest import Suggestion
 
 

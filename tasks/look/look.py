@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.look import Choice, database, servers, tables, text
 from tasks.look.benchmark import benchmark_in
-from tasks.look.columns import Columns
 from tasks.look.cost import cost_of
 from tasks.look.found import Channel, Found
 from tasks.look.place import find_place
 from tasks.look.rhythm import rhythm_of, suggest_window
+from tasks.look.roles import Columns
 from tasks.look.suggest import DAY_S, suggest
 from tasks.look.text import Sample
 from tasks.look.trial import Stretch, Trial, joined, try_out

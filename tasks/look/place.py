@@ -180,7 +180,11 @@ def several_kinds(place: Place, kinds: Iterable[tuple[Sequence[str], Sequence[st
         pattern = f"{start}*{Path(place.files).suffix}"
         fits = {file.name for file in place.found if matches(file.name, pattern)} == set(files)
         columns = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-        who = f'--files "{pattern}"' if start and fits else f"{files[0]} and {len(files) - 1} more"
+        who = (
+            f'--files "{pattern}"'
+            if start and fits
+            else files[0] + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+        )
         told.append(f"{who}: {columns}")
     more = f"; and {len(order) - 4} more kinds" if len(order) > 4 else ""
     return DataError(

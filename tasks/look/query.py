@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.look.columns import Columns
+from tasks.look.roles import Columns
 from watchkeeper.errors import DataError
 from watchkeeper.sources import UNIX_TIMES
 

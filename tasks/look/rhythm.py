@@ -71,8 +71,8 @@ def rhythm_of(stretches: Sequence[Stretch]) -> Rhythm:
 def suggest_window(stretches: Sequence[Stretch], interval_s: float) -> tuple[int, str]:
     """Suggest how many samples a member should see at once, and say why.
 
-    A season of 10 to 100 samples is seen as a whole. Otherwise twice the time in which the channels forget what was,
-    but never more than 100: longer windows were not measured.
+    A season of 10 to 100 samples is seen as a whole. Otherwise the usual window, or twice the time in which channels
+    forget what was, where that is longer, up to 100. Shorter ones were tried, and found less (docs/init.md).
     """
     longest = max(stretches, key=lambda one: len(one.times), default=None)
     if longest is None or len(longest.times) < 4 * SHORTEST:
@@ -85,12 +85,11 @@ def suggest_window(stretches: Sequence[Stretch], interval_s: float) -> tuple[int
         return lag, f"one period of the strongest season, {lag} samples (autocorrelation {auto[lag]:.2f})"
     below = np.flatnonzero(auto < MEMORY)
     memory = int(below[0]) if len(below) else len(auto)
-    window = int(np.clip(2 * memory, SHORTEST, LONGEST))
+    window = int(np.clip(2 * memory, USUAL, LONGEST))
     season = f"; the strongest season, {lag:,} samples, does not fit a window" if lag and lag > LONGEST else ""
-    return (
-        window,
-        f"twice the time in which the channels forget what was ({memory:,} samples), within 10 to 100{season}",
-    )
+    if window == USUAL:
+        return window, f"the usual length: there is no season of {SHORTEST} to {LONGEST} samples{season}"
+    return window, f"twice the {memory:,} samples in which the channels forget what was, {LONGEST} at most{season}"
 
 
 def _unbroken(stretch: Stretch, interval_s: float) -> npt.NDArray[np.float64]:

@@ -92,6 +92,8 @@ def look_into(place: str, choice: Choice, now: datetime) -> Held:
 def _address(place: str) -> _Address:
     parts = urlsplit(place)
     host = parts.netloc.rpartition("@")[2]
+    if not host:
+        raise DataError(f"{place} names no host; wanted one like {parts.scheme}://host:port")
     scheme = "https" if parts.scheme.endswith("https") else "http"
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
     if password and not VARIABLE.fullmatch(unquote(password)):

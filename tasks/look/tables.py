@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from tasks.look import Choice
 from tasks.look.clocks import Clock
-from tasks.look.columns import LEAKS, SURE_LABEL, TIME_NAMES, Columns, is_truth
 from tasks.look.place import File, Place, several_kinds
+from tasks.look.roles import LEAKS, SURE_LABEL, TIME_NAMES, Columns, is_truth
 from tasks.look.text import Sample, spread
 from tasks.sources.folder import READ_ERRORS, bad_name, first_line
 from tasks.validate import RESERVED

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.look import Choice
-from tasks.look.columns import Columns, find_columns, is_truth
+from tasks.look.columns import find_columns
 from tasks.look.dialect import Dialect, find_dialect
 from tasks.look.place import File, Place, read_head, read_stretch, several_kinds, starts_like_utf16
+from tasks.look.roles import Columns, is_truth
 from tasks.sources.folder import bad_name
 from watchkeeper.errors import DataError
 from watchkeeper.sources import CsvSource
@@ -89,7 +90,8 @@ def look_into(place: Place, choice: Choice) -> tuple[Dialect, Columns]:
 
 def _with_end(file: File, dialect: Dialect) -> Dialect:
     """Add rows of the file's end: they tell day and month apart, and what a label's words are."""
-    tail = read_stretch(file, max(0, file.size - HEAD // 2), HEAD // 2)
+    start = max(HEAD, file.size - HEAD // 2)  # no row twice
+    tail = read_stretch(file, start, file.size - start)
     try:
         end = find_dialect(tail, whole=True)
     except DataError:

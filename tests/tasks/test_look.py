@@ -388,6 +388,27 @@ def test_little_data_gets_a_small_watch() -> None:
     assert large.drift_days == math.ceil(200 / 24)
 
 
+def test_a_short_memory_gives_the_usual_window() -> None:
+    """Noise forgets at once, and a slow walk does not: neither has a season, and no window is below the default."""
+    noise = np.random.default_rng(0).normal(size=16_000)
+    assert suggest_window([stretch(noise)], 60)[0] == 50
+    assert suggest_window([stretch(np.convolve(noise, np.ones(80), "valid"))], 60)[0] == 100
+
+
+def test_a_file_beyond_its_head(tmp_path: Path) -> None:
+    """Rows of head and end do not overlap: a counter still counts, and the long form is still known."""
+    rows = 12_000
+    stamps = times("%Y-%m-%d %H:%M:%S", rows)
+    counted = "n,timestamp,a\n" + lines(range(rows), stamps, wave(rows))
+    assert found_in(tmp_path / "d", counted).columns.ignored == {"n": "counts the rows"}  # type: ignore[union-attr] # CSV
+    blocks = [(time, tag, at % 3) for tag in ("b", "a", "label") for at, time in enumerate(stamps)]
+    found = found_in(tmp_path / "d", "time,tag,value\n" + "".join(f"{t},{tag},{v}\n" for t, tag, v in blocks))
+    _, taken, channels = taken_in(found, tmp_path)
+    assert (taken, channels, found.columns.ignored) == (  # type: ignore[union-attr] # CSV
+        rows, ("a", "b"), {"label": "tells where the anomalies are"},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("place", "name"),
     [
