@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.agent import Agent, Trained, td_loss, td_targets, train_agent, training_input
@@ -172,6 +172,7 @@ def test_loaded_agent_scores_as_it_did(agent: Agent) -> None:
     assert not scores_alike(agent, initialised_again)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, 3 * SEGMENT), min_size=1, max_size=4), st.integers(0, 9))
 def test_chunks_score_as_the_whole(lengths: list[int], seed: int) -> None:
     """Whatever the chunks, and also for an LSTM that hardly forgets, where every guess of a state is wrong."""
