@@ -60,7 +60,7 @@ def suggest(rows: int, series: int, longest: int, interval_s: float, window: tup
         why = f"as long as {longest:,} rows allow: each part of the split needs a window at least"
     every = Watch.model_fields["members"].default
     training = round(rows * (1 - split.calibration - split.held_out))
-    members, told = every, "all: what earns no weight on the data gets none"
+    members, told = every, "all, of equal weight"
     if training < LEARNT:
         members = tuple(name for name in every if name not in ("vae", "lstm"))
         told = f"without vae and lstm: about {training:,} rows for training are too few for networks"
