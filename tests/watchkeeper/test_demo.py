@@ -46,7 +46,10 @@ def test_the_demo_tells_the_whole_story(tmp_path: Path) -> None:
     pages = re.findall(r"report +(\S+\.html)", done.stdout)
     assert len([page for page in pages if "/drift-" in page]) == 3  # two checks, and the signpost at the end
     assert len([page for page in pages if "/evaluation-" in page]) == 2  # one a decision of the gate
-    assert all((tmp_path / page).stat().st_size > 100_000 for page in pages)
+    quality = [page for page in pages if "/quality-" in page]
+    assert quality  # of what came in
+    assert all((tmp_path / page).read_text().endswith("</html>\n") for page in quality)
+    assert all((tmp_path / page).stat().st_size > 100_000 for page in pages if page not in quality)
     assert len(re.findall(r"event +watchkeeper\.drift\.detected \S+", done.stdout)) == 1
     assert lake.list("scores/watch=plant")
     assert not (tmp_path / ".watchkeeper/lake").exists()  # the demo keeps to its own folder
