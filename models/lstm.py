@@ -203,7 +203,7 @@ class Lstm(DiscountedErrorMember):
             h = c = torch.zeros(1, self.settings.hidden, device=self.device)
         else:
             h, c = (torch.from_numpy(state[name]).to(self.device) for name in ("h", "c"))
-        forecast, (h, c) = run_series(self._network, torch.from_numpy(rows[:-1]).to(self.device), (h, c))
+        forecast, (h, c) = run_series(self._network, torch.tensor(rows[:-1], device=self.device), (h, c))
         squares: Array = np.square(values - forecast.cpu().numpy())
         return squares, {"h": h.cpu().numpy(), "c": c.cpu().numpy(), "row": rows[-1:].copy()}
 

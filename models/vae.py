@@ -202,7 +202,7 @@ class Vae(DiscountedErrorMember):
         total, drawn = int(counts.sum()), settings.windows_per_epoch
         updates = settings.epochs * -(-drawn // settings.batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
-        memory = np.empty((settings.batch, *views[0].shape[1:]), np.float32)  # new for each batch costs a tenth more
+        memory = _empty((settings.batch, *views[0].shape[1:]))  # new for each batch costs a tenth more
         self.history = []
         for epoch in range(settings.epochs):
             order = np.concatenate([rng.permutation(total) for _ in range(-(-drawn // total))])[:drawn]
@@ -249,7 +249,7 @@ class Vae(DiscountedErrorMember):
         with torch.inference_mode():
             for start in range(0, len(windows), SCORING_BATCH):
                 stop = min(start + SCORING_BATCH, len(windows))
-                code = network.encode(self._to_network(windows[start:stop].copy()))[0]
+                code = network.encode(self._to_network(_aligned(windows[start:stop])))[0]
                 newest = nn.functional.linear(network.decoder(code), weight, bias)
                 out[start:stop] = np.square(values[start:stop] - newest.cpu().numpy())
         return out
@@ -277,3 +277,16 @@ class Vae(DiscountedErrorMember):
         member._network.load_state_dict(weights)
         member._network.eval()
         return member
+
+
+def _empty(shape: tuple[int, ...]) -> Array:
+    """Return new memory, aligned as PyTorch's: where NumPy's lies varies, and can change the last bit of a product."""
+    memory: Array = torch.empty(shape).numpy()
+    return memory
+
+
+def _aligned(windows: Array) -> Array:
+    """Copy a view of windows into such memory."""
+    out = _empty(windows.shape)
+    out[...] = windows
+    return out
