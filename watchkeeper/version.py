@@ -147,8 +147,8 @@ def read_version(lake: Lake, folder: str, sha256: str) -> Version:
     except SafetensorError as error:
         raise VersionRefusedError(f"{where}/{WEIGHTS} is no safetensors file: {error}") from error
     try:
-        # One thread: Arrow's own may let go of Python's bytes while the interpreter ends, which aborts the process.
-        reference = pq.ParquetFile(io.BytesIO(contents[REFERENCE])).read(use_threads=False)
+        # No thread of Arrow's: one that lets go of Python's bytes while the interpreter ends aborts the process.
+        reference = pq.ParquetFile(io.BytesIO(contents[REFERENCE]), pre_buffer=False).read(use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise VersionRefusedError(f"{where}/{REFERENCE} is no Parquet file: {error}") from error
     return Version(manifest, arrays, reference)

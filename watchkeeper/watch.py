@@ -56,8 +56,9 @@ class SplitRule(Table):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        dates = {"calibration_from", "held_out_from"} & self.model_fields_set
-        shares = {"calibration", "held_out"} & self.model_fields_set
+        dates = {name for name in ("calibration_from", "held_out_from") if getattr(self, name) is not None}
+        usual = type(self).model_fields  # a share that is as usual may have been written out by us
+        shares = {name for name in ("calibration", "held_out") if getattr(self, name) != usual[name].default}
         if len(dates) == 1:
             raise ValueError(f"{dates.pop()} stands alone; wanted both calibration_from and held_out_from, or none")
         if dates and shares:

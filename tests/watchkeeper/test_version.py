@@ -1,7 +1,9 @@
 import ast
+import io
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,6 +83,22 @@ def test_a_version_reads_as_it_was_written(lake: Lake, place: str, sha256: str) 
     assert version.reference["a"].to_numpy().tobytes() == REFERENCE_TABLE["a"].to_numpy().tobytes()
     assert lake.list("") == sorted(f"{place}/{name}" for name in (MANIFEST, WEIGHTS, REFERENCE))
     assert place == f"versions/w/{'r' * 32}-{sha256[:12]}"
+
+
+def test_no_thread_of_arrows_reads_pythons_bytes(
+    lake: Lake, place: str, sha256: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that lets go of them while the interpreter ends aborts the process: one command in seven, on busy cores."""
+    readers: list[int] = []
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            readers.append(threading.get_ident())
+            return super().read(size)
+
+    monkeypatch.setattr("watchkeeper.version.io.BytesIO", Watched)
+    read_version(lake, place, sha256)
+    assert set(readers) == {threading.get_ident()}
 
 
 def test_equal_input_gives_equal_folders(lake: Lake, place: str, sha256: str, tmp_path: Path) -> None:

@@ -217,3 +217,10 @@ def test_a_watch_is_frozen() -> None:
     """Steps cannot change it for one another."""
     with pytest.raises(ValidationError, match="frozen"):
         load_watch("plant", WATCHES).window = 3  # type: ignore[misc] # that is the point
+
+
+@pytest.mark.parametrize("split", ["", DATES, "[split]\nheld_out = 0.25\ngap = 80\n"])
+def test_a_watch_that_is_written_out_reads_back(tmp_path: Path, split: str) -> None:
+    """As JSON with every key, defaults included, it is the same watch."""
+    watch = load_watch("well", write(tmp_path, PLANT + split))
+    assert Watch.model_validate_json(watch.model_dump_json()) == watch
