@@ -25,7 +25,7 @@ from watchkeeper.errors import BadInputError, DataError, LeakageError, VersionRe
 from watchkeeper.progress import Progress
 
 BLOCK = 65_536
-"""Rows scored at once: members make several copies of what they score, and those are to stay small beside the rows."""
+"""Rows scored at once, in calibration too: members make copies of what they score, which stay small beside all rows."""
 AGENT = "agent"
 """The member that reads the observation instead of the scaled values."""
 TINY = 1e-30
@@ -93,8 +93,8 @@ class Scored:
     contributions: Array
 
 
-def _joined(pieces: Sequence[Scored]) -> Scored:
-    """Put the blocks of one call together."""
+def _joined(pieces: Sequence[Scored], contributions: Array) -> Scored:
+    """Put the blocks of one call together; their contributions are in one array already."""
     if len(pieces) == 1:
         return pieces[0]
     return Scored(
@@ -102,7 +102,7 @@ def _joined(pieces: Sequence[Scored]) -> Scored:
         threshold=np.concatenate([piece.threshold for piece in pieces]),
         alarm=np.concatenate([piece.alarm for piece in pieces]),
         members={name: np.concatenate([piece.members[name] for piece in pieces]) for name in pieces[0].members},
-        contributions=np.concatenate([piece.contributions for piece in pieces]),
+        contributions=contributions,
     )
 
 
@@ -226,8 +226,13 @@ class Detector:
             float32 (time, channel + base members): the scaled values, then each base member's calibrated score,
             compressed to 0…5; and the state to go on with.
         """
-        scores, _, after = self._base(series, values, state or {}, explain=False)
-        return self._observation(values, scores), after
+        state = state or {}
+        out = np.empty((len(values), values.shape[1] + len(self._config.members)), np.float32)
+        for first in range(0, len(values), BLOCK):
+            block = values[first : first + BLOCK]
+            scores, _, state = self._base(series, block, state, explain=False)
+            out[first : first + BLOCK] = self._observation(block, scores)
+        return out, state
 
     def score(
         self, series: str, values: Array, timestamps: npt.NDArray[np.int64], state: State | None = None
@@ -250,7 +255,7 @@ class Detector:
             raise DataError(f"series {series}: found {len(values)} rows and {len(timestamps)} timestamps, wanted rows")
         if (np.diff(times) < 0).any():
             raise DataError(f"series {series}: timestamps run backwards; rows are scored once, in the order of time")
-        pieces = []
+        pieces, contributions = [], self._no_contributions(series, values)
         for first in range(0, len(values), BLOCK):
             rows = slice(first, first + BLOCK)
             filled, last = self._scaler.fill_forward(series, values[rows], state.get("last"))
@@ -258,23 +263,28 @@ class Detector:
             if self._features:
                 own = _inner(state, "features") or None
                 scaled, made = self._features.append(series, filled, scaled, timestamps[rows], own)
-            piece, after = self._score_block(series, scaled, state)
+            piece, after = self._score_block(series, scaled, state, contributions[rows])
             pieces.append(piece)
             state = {**after, **_outer(made, "features"), "last": last}
-        return _joined(pieces), {**state, "at": timestamps[-1:].copy()}
+        return _joined(pieces, contributions), {**state, "at": timestamps[-1:].copy()}
 
     def score_scaled(self, series: str, values: Array, state: State | None = None) -> tuple[Scored, State]:
         """Score rows that are filled and scaled already, with their features, as parts are: see `score`."""
-        state, pieces = state or {}, []
+        state, pieces, contributions = state or {}, [], self._no_contributions(series, values)
         for first in range(0, max(len(values), 1), BLOCK):
-            piece, state = self._score_block(series, values[first : first + BLOCK], state)
+            rows = slice(first, first + BLOCK)
+            piece, state = self._score_block(series, values[rows], state, contributions[rows])
             pieces.append(piece)
-        return _joined(pieces), state
+        return _joined(pieces, contributions), state
 
-    def _score_block(self, series: str, values: Array, state: State) -> tuple[Scored, State]:
-        calibrated, contributions, after = self._all(series, values, state)
-        if self._features:
-            contributions = self._features.recipe.fold(contributions)
+    def _no_contributions(self, series: str, values: Array) -> Array:
+        """One array for the contributions of all blocks, float32 (time, channel): joining blocks would hold two."""
+        return np.zeros((len(values), self._scaler.channels(series)), np.float32)
+
+    def _score_block(self, series: str, values: Array, state: State, contributions: Array) -> tuple[Scored, State]:
+        """Score the rows of one block, and write their contributions where they belong."""
+        calibrated, parts, after = self._all(series, values, state)
+        contributions[:] = self._features.recipe.fold(parts) if self._features else parts
         combined = combine(calibrated, self._weights)
         score, averages = self._smoothed(combined, state.get("averages"))
         threshold_state = _inner(state, "threshold") or self._starts[series]
@@ -339,15 +349,33 @@ class Detector:
         """Set lines, then the threshold's start, on the calibration parts. Only called before anyone else holds it."""
         self._lines = {name: {} for name in self._members}
         for series, part in calibration.items():
-            for name in self._config.members:
-                self._lines[name][series] = fit_line(self._members[name].score(series, part.values)[0])
-            if agent := self._members.get(AGENT):
-                observation, _ = self.observe(series, part.values)
-                self._lines[AGENT][series] = fit_line(agent.score(series, observation)[0])
-            calibrated, _, _ = self._all(series, part.values, {})
-            score, _ = self._smoothed(combine(calibrated, self._weights))
+            scores: dict[str, Scores] = {}
+            for name in self._members:  # the agent last: it sees the others' scores
+                raw = self._raw(name, series, part.values, scores)
+                self._lines[name][series] = fit_line(raw)
+                scores[name] = self._lines[name][series].calibrate(raw)
+            score, _ = self._smoothed(combine(scores, self._weights))
             self._starts[series] = start_state(score, self._config.threshold)
         return self
+
+    def _raw(self, name: str, series: str, values: Array, seen: Mapping[str, Scores]) -> Scores:
+        """One member's scores of a whole part, block by block, as in scoring: 8 bytes a row are all that stays.
+
+        Args:
+            name: of the member.
+            series: a known one.
+            values: scaled float32 (time, channel).
+            seen: the base members' calibrated scores of all rows, for the agent's observation.
+        """
+        out = np.empty(len(values))
+        state: State | None = None
+        for first in range(0, len(values), BLOCK):
+            rows = slice(first, first + BLOCK)
+            block = values[rows]
+            if name == AGENT:
+                block = self._observation(block, {other: scores[rows] for other, scores in seen.items()})
+            out[rows], state = self._members[name].score(series, block, state)
+        return out
 
     def _base(
         self, series: str, values: Array, state: State, *, explain: bool = True

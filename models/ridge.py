@@ -49,8 +49,11 @@ class Ridge(DiscountedErrorMember):
             if len(values) <= self.lags:
                 raise DataError(f"series {series}: {len(values)} rows, ridge needs more than its {self.lags} lags")
             self._weights[series] = self._solve(values)
-            errors = np.square(self._residuals(series, values[self.lags :], values[: self.lags]), dtype=np.float64)
-            self._usual[series] = np.maximum(errors.mean(axis=0), FLOOR).astype(np.float32)
+            total = np.zeros(values.shape[1])
+            for start in range(self.lags, len(values), BLOCK):
+                residuals = self._residuals(series, values[start : start + BLOCK], values[start - self.lags : start])
+                total += np.square(residuals, dtype=np.float64).sum(axis=0)
+            self._usual[series] = np.maximum(total / (len(values) - self.lags), FLOOR).astype(np.float32)
 
     def errors(self, series: str, values: Array, state: State | None) -> tuple[Array, State]:
         """Squared forecast error of each row and channel, divided by the usual one."""

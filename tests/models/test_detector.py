@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -306,3 +307,44 @@ def test_blocks_score_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     more, _ = detector.score("a", fresh(seed=3), clock(600, start=600), after)
     both, _ = detector.score("a", np.concatenate([values, fresh(seed=3)]), clock(1200))
     np.testing.assert_allclose(more.score, both.score[600:], rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_calibrate_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows are calibrated or observed at once, lines, threshold and observation are the same."""
+
+    def made() -> tuple[dict[str, Any], dict[str, Any], Array]:
+        detector = Detector.fit(SCALER, TRAIN, CALIBRATION, CONFIG, seed=0)
+        whole = detector.with_agent(FakeAgent(), CALIBRATION, positives=3)
+        return whole.config()["lines"], whole.arrays(), whole.observe("a", TRAIN["a"].values)[0]
+
+    lines, arrays, observed = made()
+    monkeypatch.setattr("models.detector.BLOCK", 77)
+    in_blocks = made()
+    for name in ("norm", "pca", "ridge", AGENT):
+        for series in RAW:
+            assert in_blocks[0][name][series] == pytest.approx(lines[name][series], rel=1e-6)
+    for name, array in arrays.items():
+        np.testing.assert_allclose(in_blocks[1][name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(in_blocks[2], observed, rtol=1e-5, atol=1e-6)
+
+
+def test_fitting_and_scoring_hold_little_beside_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few scores a row stay, and the contributions: no second copy of the rows, let alone one in float64."""
+    monkeypatch.setattr("models.detector.BLOCK", 4096)
+    rows = np.random.default_rng(0).standard_normal((200_000, 20), dtype=np.float32)
+    scaler, half = Scaler.fit({"a": rows}), len(rows) // 2
+    train, calibration = (
+        parts(scaler, {"a": rows}, kind, start, start + half)
+        for kind, start in ((TrainPart, 0), (CalibrationPart, half))
+    )
+    config = DetectorConfig(window=10, members=("norm", "ridge"), alarm_budget_per_day=2.0, interval_s=60.0)
+    tracemalloc.start()
+    try:
+        detector = Detector.fit(scaler, train, calibration, config, seed=0)
+        assert tracemalloc.get_traced_memory()[1] < 0.8 * rows.nbytes
+        times = clock(len(rows))
+        tracemalloc.reset_peak()
+        detector.score("a", rows, times)
+        assert tracemalloc.get_traced_memory()[1] < 2.4 * rows.nbytes
+    finally:
+        tracemalloc.stop()
