@@ -1,4 +1,6 @@
-"""How fast rows come in: 20 channels from Parquet and from CSV, in rows a CPU-second, the sources and the ingest.
+"""How fast rows come in: 20 channels from Parquet, CSV and line protocol, in rows a CPU-second.
+
+Measured are the sources alone and the whole ingest.
 
 The report on their quality is a part of the ingest; it is measured alone too, on readings that hardly repeat and on
 coarse ones (steps of a standard deviation), whose many short runs it has to count.
@@ -30,7 +32,7 @@ from tasks.quality import Tally
 from tasks.quality_findings import figures, findings
 from tasks.quality_report import QualityReport, page
 from tasks.sources import Batch, read_source
-from watchkeeper.sources import CsvSource, ParquetSource
+from watchkeeper.sources import CsvSource, LinesSource, ParquetSource
 from watchkeeper.watch import Watch
 
 CHANNELS = 20
@@ -40,22 +42,27 @@ START_US = 1_700_000_000_000_000
 
 
 def write_files(folder: Path, rows: int, seed: int) -> None:
-    """Write the same rows as Parquet and as CSV, a reading a second."""
+    """Write the same rows as Parquet, as CSV and in line protocol, a reading a second."""
     values = np.random.default_rng(seed).normal(50, 10, size=(rows, CHANNELS)).astype(np.float32).round(3)
     times = pa.array(START_US + np.arange(rows) * 1_000_000).cast(pa.timestamp("us"))
     table = pa.table({"timestamp": times} | {f"c{at:02d}": values[:, at] for at in range(CHANNELS)})
-    for kind in ("parquet", "csv"):
+    for kind in ("parquet", "csv", "lines"):
         (folder / kind).mkdir()
     pq.write_table(table, folder / "parquet" / "pump.parquet")
     pacsv.write_csv(table, folder / "csv" / "pump.csv")
+    names = [f"c{at:02d}" for at in range(CHANNELS)]
+    with (folder / "lines" / "pump.lp").open("w") as file:
+        for row, cells in enumerate(values.tolist()):
+            fields = ",".join(f"{name}={cell:.3f}" for name, cell in zip(names, cells, strict=True))
+            file.write(f"pump,unit=pump {fields} {(START_US + row * 1_000_000) * 1000}\n")
 
 
-def read(source: ParquetSource | CsvSource) -> int:
+def read(source: ParquetSource | CsvSource | LinesSource) -> int:
     """Read a source to its end, as ingest does, and return its rows."""
     return sum(len(item.table) for item in read_source(source, None) if isinstance(item, Batch))
 
 
-def take_in(source: ParquetSource | CsvSource) -> int:
+def take_in(source: ParquetSource | CsvSource | LinesSource) -> int:
     """Ingest into an empty lake."""
     watch = Watch(name="speed", source=source)
     with tempfile.TemporaryDirectory() as lake:
@@ -93,6 +100,7 @@ def measure(rows: int, repeats: int, seed: int) -> dict[str, float]:
         fine = np.stack([column.to_numpy() for column in table.columns[1:]], axis=1)
         coarse, clock = fine.round(-1), table["timestamp"].cast(pa.int64()).to_numpy()
         text = CsvSource(kind="csv", folder=str(folder / "csv"))
+        lines = LinesSource(kind="lines", folder=str(folder / "lines"), series=("unit",))
         ways: dict[str, Callable[[], int]] = {
             "parquet, source": lambda: read(parquet),
             "parquet, ingest": lambda: take_in(parquet),
@@ -101,6 +109,8 @@ def measure(rows: int, repeats: int, seed: int) -> dict[str, float]:
             "csv, pyarrow alone": lambda: bare(folder / "csv" / "pump.csv"),
             "csv, source": lambda: read(text),
             "csv, ingest": lambda: take_in(text),
+            "line protocol, source": lambda: read(lines),
+            "line protocol, ingest": lambda: take_in(lines),
         }
         spent: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(repeats):  # in turn, so that a busy machine is busy for all

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from watchkeeper.databases import DatabaseSource, Secret
+from watchkeeper.table import Words
 
 NEEDED = {1: ("database",), 2: ("org", "bucket", "token"), 3: ("database", "token")}
 ALLOWED = {1: ("database", "retention", "user", "password"), 2: NEEDED[2], 3: NEEDED[3]}
@@ -25,15 +26,10 @@ class InfluxSource(DatabaseSource):
     org: str | None = None
     bucket: str | None = None
     token: Secret | None = None
-    measurement: tuple[str, ...] = Field(min_length=1, description="one, or several that share their series")
-    series: tuple[str, ...] = Field(default=(), description="tags that name the series")
+    measurement: Words = Field(min_length=1, description="one, or several that share their series")
+    series: Words = Field(default=(), description="tags that name the series")
     where: dict[str, str] = Field(default={}, description="what a tag must hold, where a point has it")
     label: str = "label"
-
-    @field_validator("measurement", "series", mode="before")
-    @classmethod
-    def _one(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
 
     @field_validator("url")
     @classmethod

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from watchkeeper.databases import PrometheusSource, SqlSource
 from watchkeeper.influx import InfluxSource
-from watchkeeper.table import Table, as_utc, fill, require_zone
+from watchkeeper.table import Table, Words, as_utc, fill, require_zone
 
 UNIX_TIMES = ("unix_s", "unix_ms", "unix_us", "unix_ns")
 """Formats of a clock that counts from 1970 UTC."""
@@ -147,6 +147,24 @@ class CsvSource(MappedSource):
         return self
 
 
+class LinesSource(MappedSource):
+    """A folder of text files in InfluxDB's line protocol. docs/data.md explains each key."""
+
+    kind: Literal["lines"]
+    files: str = "*.lp"
+    precision: Literal["s", "ms", "us", "ns"] = Field(default="ns", description="of the timestamps")
+    measurement: Words = Field(default=(), description="others are left out; (): all")
+    series: Words = Field(default=(), description="tags that name the series; (): the file's name does")
+    where: dict[str, str] = Field(default={}, description="what a tag must hold, where a line has it")
+
+    @model_validator(mode="after")
+    def _own_clock(self) -> Self:
+        for key in ("zone", "start", "interval_s"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"lines have their own clock, in UTC: they need no {key}")
+        return self
+
+
 class BenchmarkSource(FolderSource):
     """A folder as a benchmark's makers hand it out. docs/data.md says what each looks like."""
 
@@ -156,6 +174,13 @@ class BenchmarkSource(FolderSource):
 
 
 Source = Annotated[
-    PlantSource | ParquetSource | CsvSource | BenchmarkSource | SqlSource | PrometheusSource | InfluxSource,
+    PlantSource
+    | ParquetSource
+    | CsvSource
+    | LinesSource
+    | BenchmarkSource
+    | SqlSource
+    | PrometheusSource
+    | InfluxSource,
     Field(discriminator="kind"),
 ]

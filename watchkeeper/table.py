@@ -4,8 +4,9 @@ import os
 import re
 import zoneinfo
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from watchkeeper.errors import WatchError
 
@@ -17,6 +18,14 @@ class Table(BaseModel):
     """A table of a watch file: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""A list of words, or one word for a list of one."""
 
 
 def as_utc(time: datetime) -> datetime:

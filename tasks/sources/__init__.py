@@ -73,7 +73,7 @@ def read_source(
     elif isinstance(source, MappedSource) and source.place().startswith("s3://"):
         from tasks.sources.bucket import read_bucket
 
-        yield from read_bucket(source, until, seen)
+        yield from read_bucket(source, until, seen, stored.channels)
     elif source.kind == "parquet":
         from tasks.sources.parquet import read_parquet
 
@@ -82,6 +82,10 @@ def read_source(
         from tasks.sources.delimited import read_csv
 
         yield from read_csv(source, until, seen)
+    elif source.kind == "lines":
+        from tasks.sources.lines import read_lines
+
+        yield from read_lines(source, until, seen, stored.channels)
     elif source.kind == "benchmark":
         from tasks.sources.benchmarks import read_benchmark
 

@@ -19,15 +19,23 @@ from tasks.sources.folder import stem_of
 from watchkeeper.errors import DataError
 from watchkeeper.lake import Lake, digest_of
 from watchkeeper.records import Refusal
-from watchkeeper.sources import CsvSource, MappedSource, ParquetSource
+from watchkeeper.sources import CsvSource, LinesSource, MappedSource, ParquetSource
 from watchkeeper.stores import Entry
 
 PIECE = 16 * 2**20
 """Bytes that are held in memory of a file that is fetched."""
 
 
-def read_bucket(source: MappedSource, until: datetime | None, seen: Collection[str] = ()) -> Iterator[Batch | Refusal]:
+def read_bucket(
+    source: MappedSource, until: datetime | None, seen: Collection[str] = (), channels: tuple[str, ...] = ()
+) -> Iterator[Batch | Refusal]:
     """Read the bucket's files as those of a folder.
+
+    Args:
+        source: as the watch file describes it.
+        until: rows from this time on are left for a later ingest.
+        seen: what was taken in whole before.
+        channels: of the watch; () where it has none yet.
 
     Raises:
         DataError: the bucket holds no such file, or the name of one cannot be that of a file.
@@ -52,21 +60,26 @@ def read_bucket(source: MappedSource, until: datetime | None, seen: Collection[s
             name = path.name if path.name not in known else None
             known[path.name] = tokens.get(entry.key) if name else None
         local = source.model_copy(update={"folder": folder, "files": "*/*"})
-        for item in _read(local, until, seen if by_content else ()):
+        for item in _read(local, until, seen if by_content else (), channels):
             if isinstance(item, Batch) and item.content is not None and not by_content:
                 yield replace(item, content=known.get(item.origin))
             else:
                 yield item
 
 
-def _read(source: MappedSource, until: datetime | None, seen: Collection[str]) -> Iterator[Batch | Refusal]:
+def _read(
+    source: MappedSource, until: datetime | None, seen: Collection[str], channels: tuple[str, ...]
+) -> Iterator[Batch | Refusal]:
     from tasks.sources.delimited import read_csv
+    from tasks.sources.lines import read_lines
     from tasks.sources.parquet import read_parquet
 
     if isinstance(source, ParquetSource):
         yield from read_parquet(source, until, seen)
     elif isinstance(source, CsvSource):
         yield from read_csv(source, until, seen)
+    elif isinstance(source, LinesSource):
+        yield from read_lines(source, until, seen, channels)
 
 
 def matches(key: str, pattern: str) -> bool:

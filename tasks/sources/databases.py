@@ -102,7 +102,7 @@ def read_database(source: Database, until: datetime | None, stored: Stored, now:
     found = False
     with _open(source, stored.channels) as ask:
         for start, end in Span(span.start - before, span.end).stretches(length):
-            batches = [_named(batch, names) for batch in ask(start, end) if len(batch.table)]
+            batches = [named(batch, names) for batch in ask(start, end) if len(batch.table)]
             for batch in resampler.take(batches, start, end) if resampler else sorted(batches, key=_series):
                 found = True
                 where = f"{batch.series}, {to_datetime(start):%Y-%m-%d %H:%M} to {to_datetime(end):%Y-%m-%d %H:%M}"
@@ -132,7 +132,7 @@ def _series(batch: Batch) -> str:
     return batch.series
 
 
-def _named(batch: Batch, names: dict[str, str]) -> Batch:
+def named(batch: Batch, names: dict[str, str]) -> Batch:
     """Give a batch the name that its series has in the lake, where it is part of a path: other signs become `_`.
 
     Args:
@@ -141,7 +141,8 @@ def _named(batch: Batch, names: dict[str, str]) -> Batch:
     """
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", batch.series).lstrip("_.-")
     if not name:
-        return replace(batch, series=UNNAMED, reasons=np.full(len(batch.table), NO_SERIES, dtype=object))
+        known = np.full(len(batch.table), "", dtype=object) if batch.reasons is None else batch.reasons
+        return replace(batch, series=UNNAMED, reasons=np.where(known == "", NO_SERIES, known))
     if names.setdefault(name, batch.series) != batch.series:
         raise DataError(
             f"the series {names[name]!r} and {batch.series!r} would both be called {name} in the lake; rename one"

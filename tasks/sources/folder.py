@@ -26,7 +26,7 @@ def folder_of(source: FolderSource) -> Path:
         DataError: it is not there.
     """
     if source.place().startswith("s3://"):
-        raise DataError(f'source folder {source.place()}: a bucket is for kind = "parquet" and "csv" alone')
+        raise DataError(f'source folder {source.place()}: a bucket is for kind = "parquet", "csv" and "lines"')
     folder = source.path()
     if not folder.is_dir():
         raise DataError(f"source folder {folder} does not exist; correct `folder` in the watch file")

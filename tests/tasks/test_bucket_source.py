@@ -1,4 +1,4 @@
-"""Parquet and CSV files in a bucket, on two real servers: the same rows as from a folder, each fetched once."""
+"""Files in a bucket, on two real servers: the same rows as from a folder, each fetched once."""
 
 import gzip
 import uuid
@@ -19,7 +19,7 @@ from tests.conftest import S3Server, SourceFolder
 from watchkeeper.errors import DataError, LakeError, SettingsError
 from watchkeeper.lake import Lake
 from watchkeeper.sources import BenchmarkSource, ParquetSource
-from watchkeeper.watch import load_watch
+from watchkeeper.watch import Watch, load_watch
 
 
 def upload(folder: Path) -> str:
@@ -62,6 +62,23 @@ def test_a_bucket_is_as_good_as_a_folder(source: SourceFolder, tmp_path: Path) -
         patch.setattr(bucket, "fetch", lambda lake, key, path: (fetched.append(key), whole(lake, key, path)))
         assert ingest(far.uri, watch).new_rows == 10
     assert fetched == ["b.2.parquet"]
+
+
+@pytest.mark.usefixtures("s3_server")
+def test_line_protocol_of_several_series(tmp_path: Path, lake: Lake) -> None:
+    """One object with two series is fetched once; a later one may lack a channel."""
+    folder = tmp_path / "up"
+    folder.mkdir()
+    (folder / "a.lp").write_text("".join(f"m,u={u} x={at},y=1 {at}\n" for at in range(20) for u in "pq"))
+    uri = upload(folder)
+    watch = Watch(name="unit", source={"kind": "lines", "folder": uri, "series": "u", "precision": "s"})
+    assert ingest(lake.uri, watch).new_rows == 40
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bucket, "fetch", lambda *_: pytest.fail("fetched again"))
+        assert ingest(lake.uri, watch).new_rows == 0
+    Lake(uri).put("b.lp", b"m,u=q x=9 20\n")
+    assert ingest(lake.uri, watch).new_rows == 1
+    assert rows_of(lake)["q"][1][-2][0] == 19
 
 
 @pytest.mark.usefixtures("s3_server")
