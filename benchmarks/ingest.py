@@ -32,6 +32,7 @@ from tasks.quality import Tally
 from tasks.quality_findings import figures, findings
 from tasks.quality_report import QualityReport, page
 from tasks.sources import Batch, read_source
+from tasks.sources.pace import Pace
 from watchkeeper.sources import CsvSource, LinesSource, ParquetSource
 from watchkeeper.watch import Watch
 
@@ -74,7 +75,7 @@ def judge(times: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> int:
     names = [f"c{at}" for at in range(values.shape[1])]
     high = np.full(len(names), 1e9, np.float32)
     tally = Tally(len(names))
-    tally.add_read(times, 0, {})
+    tally.add_read(Pace.of(times), 0, {})
     tally.add_rows(times, values, -high, high)
     found = figures("pump", tally, names, {})
     report = QualityReport(

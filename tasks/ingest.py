@@ -1,27 +1,19 @@
 """Ingest: new rows from the watch's source into the raw store, validated, incremental, a snapshot at the end."""
 
-import itertools
-import sys
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from tasks.intake import Intake
 from tasks.quality_run import Quality
-from tasks.quarantine import changed_since_stored, not_set_aside_before
-from tasks.rows import latest_snapshot, read_timestamps, to_table
+from tasks.raw_files import Stock
+from tasks.rows import latest_snapshot
 from tasks.sources import Batch, Stored, read_source
 from tasks.step import step
-from tasks.validate import LAST_US, Valid, channels_of, day_of, ranges_of, validate
-from watchkeeper.clock import to_datetime, to_microseconds
-from watchkeeper.databases import DatabaseSource
+from tasks.validate import LAST_US
+from watchkeeper.clock import to_microseconds
 from watchkeeper.errors import DataError
-from watchkeeper.labels import counted, events_of, write_labels
-from watchkeeper.lake import Lake, digest, digest_of, parquet_bytes
+from watchkeeper.labels import counted
+from watchkeeper.lake import Lake, digest_of
 from watchkeeper.progress import progress_of
 from watchkeeper.records import Ingested, RawFile, Refusal, Snapshot
 from watchkeeper.watch import Watch
@@ -49,10 +41,11 @@ def ingest(lake_uri: str, watch: Watch, until: datetime | None = None) -> Ingest
     stored = Stored(before.times, before.channels) if before else Stored(channels=watch.channels)
     for item in read_source(watch.source, until, before.sources if before else (), stored, now):
         if isinstance(item, Refusal):
-            run.refused.append(item)
+            run.refuse(item)
         else:
             tell(0.0, item.origin)
             run.take(item)
+    run.end_file()
     if not run.new_files and before is None:
         first = f"; first problem: {run.refused[0].origin}: {run.refused[0].reason}" if run.refused else ""
         raise DataError(f"watch {watch.name}: the source has no usable row{first}")
@@ -81,7 +74,8 @@ class _Run:
                 f"watch {watch.name}: the channels in its file are not those of its data "
                 f"({len(watch.channels)} against {len(before.channels)}); a watch keeps its channels: start a new watch"
             )
-        self._known: dict[str, tuple[int, npt.NDArray[np.int64]]] = {}
+        self._stock = Stock(lake, before.files if before else ())
+        self._file: Intake | None = None
         self._sources = set(before.sources if before else ())
         # A plant that is fabricated lives in a time of its own.
         self._latest = LAST_US if watch.source.kind == "plant" else to_microseconds(now + CLOCK_SLACK)
@@ -92,73 +86,39 @@ class _Run:
         self.quality = Quality(lake, watch, before)
 
     def take(self, batch: Batch) -> None:
-        """Validate a batch and write its rows, its labels and what goes to quarantine."""
-        self._channels = self._channels or channels_of(batch)
-        known = self._stored(batch)
-        ranges = ranges_of(self._watch.ranges, self._channels)
-        outside = ranges if self._watch.ranges.action == "quarantine" else None
-        try:
-            valid = validate(batch, self._channels, bool(self._watch.channels), known, self._latest, outside)
-        except DataError as error:
-            if isinstance(self._watch.source, DatabaseSource):
-                # Behind the newest row of the other series, its rows would never be asked for again.
-                raise DataError(f"{batch.origin}: {error}") from error
-            self.refused.append(Refusal(origin=batch.origin, reason=str(error)))
+        """Take in a batch; its file counts once the last batch of it is here."""
+        if self._file and self._file.origin != batch.origin:
+            self.end_file()
+        if self._file is None:
+            self._file = Intake(self._lake, self._watch, batch.origin, self._channels, self._stock, self._before)
+        self._file.take(batch, self._latest, self.quality)
+        if not batch.more:
+            self.end_file()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Note a file that cannot be used; what came of it before that was found is left out."""
+        if self._file and self._file.origin == refusal.origin:
+            self._file.undo()
+            self.quality.undo_file()
+            self._file = None
+        self.end_file()
+        self.refused.append(refusal)
+
+    def end_file(self) -> None:
+        """Keep what came of the file that is being taken in, if there is one."""
+        if self._file is None:
             return
-        if batch.content:
-            self._sources.add(batch.content)
-        self.warnings += valid.warnings
-        if isinstance(self._watch.source, DatabaseSource):
-            aside = [valid.quarantine, changed_since_stored(self._lake, self._before, batch, self._channels)]
-            new = not_set_aside_before(self._lake, self._watch.name, batch.series, pa.concat_tables(aside))
-            valid = replace(valid, quarantine=new, known=valid.known + len(valid.quarantine) - len(new))
-        self.quarantined += valid.reasons()
-        self.quality.take(batch, valid, ranges)
-        if len(valid.quarantine):
-            data = parquet_bytes(valid.quarantine)
-            self._lake.put(f"quarantine/{self._watch.name}/series={batch.series}/{digest(data)[:32]}.parquet", data)
-        if len(valid.timestamps):
-            self._write_rows(batch.series, valid)
-            since, _ = self._known[batch.series]
-            self._known[batch.series] = since, np.concatenate([known, valid.timestamps])
-
-    def _stored(self, batch: Batch) -> npt.NDArray[np.int64]:
-        """Return the timestamps stored for the batch's series, from its first row on: of years, a batch needs days."""
-        first = pc.min(batch.table["timestamp"].cast(pa.int64())).as_py()
-        since, known = self._known.get(batch.series, (sys.maxsize, np.empty(0, np.int64)))
-        if first is not None and first < since:
-            since = first
-            if self._before:
-                stored = read_timestamps(self._lake, self._before, batch.series, since)
-                known = np.union1d(stored, known)  # together with what this ingest has written
-        self._known[batch.series] = since, known
-        return known
-
-    def _write_rows(self, series: str, valid: Valid) -> None:
-        days = day_of(valid.timestamps)
-        cuts = np.r_[0, np.flatnonzero(np.diff(days)) + 1, len(days)]
-        for start, end in itertools.pairwise(cuts):
-            stamps = valid.timestamps[start:end]
-            data = parquet_bytes(to_table(stamps, valid.values[start:end], self._channels))
-            sha256, date = digest(data), f"{to_datetime(stamps[0]):%Y-%m-%d}"
-            key = f"raw/watch={self._watch.name}/series={series}/date={date}/{sha256[:32]}.parquet"
-            self._lake.put(key, data)
-            self.new_files.append(
-                RawFile(
-                    key=key,
-                    series=series,
-                    date=date,
-                    rows=int(end - start),
-                    start=to_datetime(stamps[0]),
-                    end=to_datetime(stamps[-1]),
-                    sha256=sha256,
-                )
-            )
-        events = events_of(series, valid.timestamps, valid.label)
-        if events:
-            # The batch's newest row stands for the time of the import, so that the same rows give the same bytes.
-            when = to_datetime(valid.timestamps[-1])
-            write_labels(self._lake, self._watch.name, events, "source", "imported", when)
+        files, warnings = self._file.keep()
+        self.quality.keep_file()
+        for file in files:
+            self._stock.add(file)
+        self.new_files += files
+        self.warnings += warnings
+        self.refused += self._file.refused.values()
+        self.quarantined += self._file.quarantined
+        self._sources |= self._file.content
+        self._channels = self._file.channels
+        self._file = None
 
     def publish(self) -> Snapshot:
         """Write the snapshot that holds all rows so far, or return the old one if nothing came."""

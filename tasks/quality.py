@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.sources.pace import Pace
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -164,8 +166,7 @@ class Tally:
     Attributes:
         known: rows that the source gave and that were stored before.
         quarantined: rows that went to quarantine, by reason.
-        backward: how often the clock went back from one row of the source to the next.
-        furthest_back: the longest of these steps, µs.
+        pace: of the clock, as the source had it.
         rows: new rows.
         start: time of the first new row, µs since 1970 UTC.
         missed: int64 (channel,), missing readings.
@@ -181,8 +182,7 @@ class Tally:
     channels: int
     known: int = 0
     quarantined: dict[str, int] = field(default_factory=dict)
-    backward: int = 0
-    furthest_back: int = 0
+    pace: Pace = field(default_factory=Pace)
     rows: int = 0
     start: int | None = None
 
@@ -197,26 +197,19 @@ class Tally:
         self.rows_before = np.zeros((self.channels, OCTAVES), np.int64)
         self.steps_before: Steps = {}
         self._last = np.full(self.channels, np.nan, np.float32)
-        self._last_read: int | None = None
 
-    def add_read(self, times: Ints, known: int, quarantined: Mapping[str, int]) -> None:
+    def add_read(self, pace: Pace, known: int, quarantined: Mapping[str, int]) -> None:
         """Take in what a batch was like before it was put in order.
 
         Args:
-            times: µs since 1970 UTC in the order of the source, those that are missing left out.
+            pace: of its clock, as the source had it.
             known: rows that were stored before.
             quarantined: rows that went to quarantine, by reason.
         """
+        self.pace = self.pace.then(pace)
         self.known += known
         for reason, count in quarantined.items():
             self.quarantined[reason] = self.quarantined.get(reason, 0) + count
-        if not len(times):
-            return
-        steps = np.diff(times if self._last_read is None else np.concatenate([[self._last_read], times]))
-        self._last_read = int(times[-1])
-        back = steps[steps < 0]
-        self.backward += len(back)
-        self.furthest_back = max(self.furthest_back, int(-back.min(initial=0)))
 
     def add_rows(self, times: Ints, values: Floats, low: Floats, high: Floats) -> None:
         """Take in new rows.

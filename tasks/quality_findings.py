@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 
 from tasks.quality import Runs, Tally
-from tasks.validate import MISSING_WARNING
+from tasks.remarks import MISSING_WARNING
 from watchkeeper.clock import to_datetime
 from watchkeeper.records import Record, Refusal
 
@@ -139,8 +139,8 @@ def _clock(tally: Tally) -> ClockQuality:
         gaps=sum(number for number, _, _ in gaps),
         gaps_s=sum(total for _, _, total in gaps) / 1e6,
         longest=tuple(gap for gap in longest if usual_s and gap.seconds >= GAP * usual_s),
-        backward=tally.backward,
-        furthest_back_s=tally.furthest_back / 1e6,
+        backward=tally.pace.backward,
+        furthest_back_s=tally.pace.furthest_back / 1e6,
     )
 
 

@@ -1,9 +1,8 @@
 """The quality of one ingest: gathered batch by batch, written as a report that the next ingest goes on from."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
-
-import pyarrow as pa
 
 from tasks.quality import Tally
 from tasks.quality_findings import figures, findings
@@ -26,6 +25,7 @@ class Quality:
         if before and (key := latest_key(lake, before)):
             self._state = lake.get_json(key)["state"]
         self._tallies: dict[str, Tally] = {}
+        self._before_file: dict[str, Tally | None] = {}
         self.written: tuple[str, QualityReport] | None = None
 
     def take(self, batch: Batch, valid: Valid, ranges: Ranges) -> None:
@@ -37,12 +37,26 @@ class Quality:
             ranges: of its channels.
         """
         tally = self._tallies.get(batch.series)
+        if batch.series not in self._before_file:
+            self._before_file[batch.series] = copy.deepcopy(tally)
         if tally is None:
             known = self._state.get(batch.series)
             tally = self._tallies[batch.series] = Tally.go_on(known) if known else Tally(valid.values.shape[1])
-        stamps = batch.table["timestamp"].drop_null().cast(pa.int64()).to_numpy()
-        tally.add_read(stamps, valid.known, valid.reasons())
+        tally.add_read(batch.clock(), valid.known, valid.reasons())
         tally.add_rows(valid.timestamps, valid.values, *ranges)
+
+    def keep_file(self) -> None:
+        """Keep what was counted since the last file."""
+        self._before_file.clear()
+
+    def undo_file(self) -> None:
+        """Forget what was counted since the last file."""
+        for series, tally in self._before_file.items():
+            if tally is None:
+                del self._tallies[series]
+            else:
+                self._tallies[series] = tally
+        self._before_file.clear()
 
     def write(self, snapshot: Snapshot, refused: Sequence[Refusal]) -> None:
         """Write the report under `reports/`, unless nothing came.

@@ -1,4 +1,4 @@
-"""Quarantine: reading it, and what a database gives again: rows that changed, and those that were set aside before."""
+"""Quarantine: writing it, reading it, and what a database gives again: rows that changed, or were set aside before."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from tasks.rows import read_rows
 from tasks.sources import Batch
 from tasks.validate import quarantine_of, values_of
 from watchkeeper.clock import to_datetime, to_microseconds
-from watchkeeper.lake import Lake
+from watchkeeper.lake import Lake, digest, parquet_bytes
 from watchkeeper.records import Snapshot
 
 CHANGED = "late: differs from what is stored for its time"
@@ -27,6 +27,47 @@ SET_ASIDE = pa.schema(
         ("reason", pa.string()),
     ]
 )
+
+
+ASIDE_READINGS = 20_000_000
+"""What is bound for quarantine is held until its file ends, or until it is so much."""
+
+
+class Aside:
+    """Rows of one file on their way to quarantine: one object for each series, unless there are very many."""
+
+    def __init__(self, lake: Lake, watch: str) -> None:
+        """Begin without rows."""
+        self._lake, self._folder = lake, f"quarantine/{watch}"
+        self._held: dict[str, list[pa.Table]] = {}
+        self._new: list[str] = []
+
+    def add(self, series: str, rows: pa.Table) -> None:
+        """Take in rows that `validate` left out."""
+        if not len(rows):
+            return
+        held = self._held.setdefault(series, [])
+        held.append(rows)
+        if sum(len(table) for table in held) * rows.num_columns >= ASIDE_READINGS:
+            self._write(series)
+
+    def close(self) -> None:
+        """Write what is held."""
+        for series in list(self._held):
+            self._write(series)
+
+    def undo(self) -> None:
+        """Take back what was written: the file as a whole cannot be used."""
+        for key in self._new:
+            self._lake.delete(key)
+
+    def _write(self, series: str) -> None:
+        rows = pa.concat_tables(self._held.pop(series))
+        data = parquet_bytes(rows.take(np.argsort(rows["row"].to_numpy(), kind="stable")))
+        key = f"{self._folder}/series={series}/{digest(data)[:32]}.parquet"
+        if not self._lake.exists(key):
+            self._new.append(key)
+        self._lake.put(key, data)
 
 
 def not_set_aside_before(lake: Lake, watch: str, series: str, rows: pa.Table) -> pa.Table:

@@ -128,19 +128,8 @@ def iter_rows(
         yield from_table(pa.concat_tables(held), channels)
 
 
-def read_timestamps(lake: Lake, snapshot: Snapshot, series: str, since: int | None = None) -> npt.NDArray[np.int64]:
-    """Read the timestamps of one series alone, ascending.
-
-    Args:
-        lake: where the snapshot's files are.
-        snapshot: which files.
-        series: whose.
-        since: only those from this time on (µs since 1970 UTC), and of earlier ones what lies in the same files; None
-            reads all.
-    """
-    if since is not None:
-        files = tuple(file for file in snapshot.files if to_microseconds(file.end) >= since)
-        snapshot = snapshot.model_copy(update={"files": files})
+def read_timestamps(lake: Lake, snapshot: Snapshot, series: str) -> npt.NDArray[np.int64]:
+    """Read the timestamps of one series alone, ascending."""
     return read_rows(lake, snapshot, series, channels=()).timestamps
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
@@ -16,15 +16,47 @@ from watchkeeper.watch import RangeRule
 
 RESERVED = {"series", "score", "row", "reason", "origin"}
 """Columns that stand beside the channels in quarantine and in a version's reference."""
-MISSING_WARNING = 0.2
-"""Share of missing readings in a channel from which on a person is told."""
 FIRST_US = to_microseconds(datetime.min.replace(tzinfo=UTC))
 LAST_US = to_microseconds(datetime.max.replace(tzinfo=UTC))
 """Times that a calendar can say; Parquet holds others, and a broken clock gives them."""
 
 
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Ranges = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """The lowest and the highest reading of each channel's range; −inf and inf where it has none."""
+
+
+REASONS = (
+    "",
+    "label is neither 0, 1 nor missing",
+    "reading is outside its range",
+    "reading is infinite",
+    "timestamp stands twice",
+    "late: before the newest row stored",
+    "timestamp is in the future",
+    "timestamp is outside the years 1 to 9999",
+    "timestamp is missing",
+)
+"""Why a row goes to quarantine. Of several reasons, the last one is told."""
+LABEL, RANGE, INFINITE, TWICE, LATE, FUTURE, CALENDAR, MISSING = range(1, len(REASONS))
+
+NOTHING = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Before:
+    """What came before a batch of a series.
+
+    Attributes:
+        stored: int64, times that are stored, ascending: all that lie between the batch's first and last.
+        same_file: int64, times of rows of the same file that earlier batches brought, likewise.
+        newest: of all rows before, µs since 1970 UTC; None: there is none.
+    """
+
+    stored: Ints = field(default_factory=lambda: NOTHING)
+    same_file: Ints = field(default_factory=lambda: NOTHING)
+    newest: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +69,13 @@ class Valid:
         label: int8 (time,), −1 where the source says nothing.
         quarantine: the rows left out: row, timestamp, reason, and the channels as they came.
         known: rows that the raw store, or for a database the quarantine, already has.
-        warnings: one line each.
     """
 
-    timestamps: npt.NDArray[np.int64]
+    timestamps: Ints
     values: npt.NDArray[np.float32]
     label: npt.NDArray[np.int8]
     quarantine: pa.Table
     known: int
-    warnings: tuple[str, ...]
 
     def reasons(self) -> Counter[str]:
         """Count the quarantined rows by reason."""
@@ -77,23 +107,22 @@ def validate(
     batch: Batch,
     channels: tuple[str, ...],
     extra_allowed: bool,
-    known: npt.NDArray[np.int64],
+    before: Before,
     latest: int = LAST_US,
     ranges: Ranges | None = None,
 ) -> Valid:
     """Validate one batch.
 
     Rows that are out of order are put in order. A row goes to quarantine when its timestamp is missing, on no calendar,
-    in the future, stands twice, or lies before the newest row already stored (late), when a reading is infinite or
+    in the future, stands twice, or lies before the newest row already there (late), when a reading is infinite or
     outside of its channel's range, when its label is none, or when the source could not read it.
 
     Args:
         batch: as the source gave it.
         channels: what the watch knows, in order.
         extra_allowed: whether channels besides these are ignored (the watch file names its channels) or refused.
-        known: int64, the timestamps already stored for the series, ascending.
+        before: what is there of the series.
         latest: µs since 1970 UTC; a later row is in the future. One such row, stored, would make all others late.
-
         ranges: a row with a reading outside goes to quarantine; None lets it in.
 
     Raises:
@@ -107,39 +136,62 @@ def validate(
     values = values_of(table, channels)
     label, no_label = _labels(batch)
 
-    reason = np.full(len(times), "", dtype=object)
-    reason[no_label] = "label is neither 0, 1 nor missing"
-    if ranges is not None:
-        reason[((values < ranges[0]) | (values > ranges[1])).any(axis=1)] = "reading is outside its range"
-    reason[np.isinf(values).any(axis=1)] = "reading is infinite"
-    order = np.lexsort((np.arange(len(times)), times))
-    order = order[~missing[order]]
-    duplicate = np.zeros(len(times), dtype=bool)
-    duplicate[order[1:]] = times[order[1:]] == times[order[:-1]]
-    reason[duplicate] = "timestamp stands twice"
-    seen = np.zeros(len(times), dtype=bool)
-    if len(known):
-        at = np.searchsorted(known, times).clip(max=len(known) - 1)
-        seen = known[at] == times
-        reason[(times < known[-1]) & ~seen] = "late: before the newest row stored"
-    reason[times > latest] = "timestamp is in the future"
-    reason[(times < FIRST_US) | (times > LAST_US)] = "timestamp is outside the years 1 to 9999"
-    reason[missing] = "timestamp is missing"
-    if batch.reasons is not None:  # the source knows better why it could not read a row
-        reason = np.where(batch.reasons == "", reason, batch.reasons)
+    reason = np.zeros(len(times), np.int8)
+    reason[no_label] = LABEL
+    # Most batches have nothing of the kind: extremes of channels take a fraction of the time that rows take.
+    least, most = (function.reduce(values, axis=0, initial=np.nan) for function in (np.fmin, np.fmax))
+    if ranges is not None and ((least < ranges[0]) | (most > ranges[1])).any():
+        reason[((values < ranges[0]) | (values > ranges[1])).any(axis=1)] = RANGE
+    if np.isinf(least).any() or np.isinf(most).any():
+        reason[np.isinf(values).any(axis=1)] = INFINITE
+    order = _in_order(times, missing)
+    if order is None:
+        order = np.arange(len(times))
+    else:
+        twice = order[1:][times[order[1:]] == times[order[:-1]]]
+        reason[twice] = TWICE
+    seen = _among(times, before.stored)
+    same = _among(times, before.same_file)
+    if before.newest is not None:
+        reason[(times < before.newest) & ~seen] = LATE
+    reason[same] = TWICE
+    reason[times > latest] = FUTURE
+    reason[(times < FIRST_US) | (times > LAST_US)] = CALENDAR
+    reason[missing] = MISSING
     seen &= ~missing
-
-    keep = order[(reason[order] == "") & ~seen[order]]
-    bad = np.flatnonzero((reason != "") & ~seen)
-    out_of_order = int((np.diff(times[~missing]) < 0).sum())
+    good = reason == 0
+    if batch.reasons is not None:
+        good &= batch.reasons == ""
+    good &= ~seen
+    keep = order[good[order]]
+    bad = np.flatnonzero(~good & ~seen)
+    told = np.array(REASONS, dtype=object)[reason[bad]]
+    if batch.reasons is not None:  # the source knows better why it could not read a row
+        told = np.where(batch.reasons[bad] == "", told, batch.reasons[bad])
+    whole = len(keep) == len(times) and (keep[:-1] < keep[1:]).all()
     return Valid(
-        timestamps=times[keep],
-        values=np.ascontiguousarray(values[keep]),
-        label=label[keep],
-        quarantine=quarantine_of(batch, bad, reason[bad]),
+        timestamps=times if whole else times[keep],
+        values=values if whole else values[keep],
+        label=label if whole else label[keep],
+        quarantine=quarantine_of(batch, bad, told),
         known=int(seen.sum()),
-        warnings=tuple(_warnings(batch, channels, values[keep], out_of_order)),
     )
+
+
+def _in_order(times: Ints, missing: Mask) -> Ints | None:
+    """Return the rows that have a time in the order of time, of equals the first one first; None: as they stand."""
+    if not missing.any() and (times[1:] > times[:-1]).all():
+        return None
+    order = np.argsort(times, kind="stable")
+    return order[~missing[order]]
+
+
+def _among(times: Ints, ascending: Ints) -> Mask:
+    """Tell which times are among others."""
+    if not len(ascending):
+        return np.zeros(len(times), dtype=bool)
+    at = np.searchsorted(ascending, times).clip(max=len(ascending) - 1)
+    return np.asarray(ascending[at] == times)
 
 
 def _check_channels(batch: Batch, channels: tuple[str, ...], extra_allowed: bool) -> None:
@@ -178,7 +230,7 @@ def values_of(table: pa.Table, channels: tuple[str, ...]) -> npt.NDArray[np.floa
     return values
 
 
-def _labels(batch: Batch) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+def _labels(batch: Batch) -> tuple[npt.NDArray[np.int8], Mask]:
     """Return labels (time,) and where they are no labels at all."""
     if "label" not in batch.table.column_names:
         rows = len(batch.table)
@@ -192,7 +244,7 @@ def _labels(batch: Batch) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
     return np.where(known, column, -1).astype(np.int8), ~known
 
 
-def quarantine_of(batch: Batch, rows: npt.NDArray[np.int64], reasons: npt.NDArray[np.object_]) -> pa.Table:
+def quarantine_of(batch: Batch, rows: Ints, reasons: npt.NDArray[np.object_]) -> pa.Table:
     """Return rows of a batch as they lie in quarantine: where they came from, why they are there, and as they came."""
     part = batch.table.take(pa.array(rows))
     part = part.add_column(0, "reason", pa.array(list(reasons), pa.string()))
@@ -200,24 +252,6 @@ def quarantine_of(batch: Batch, rows: npt.NDArray[np.int64], reasons: npt.NDArra
     return part.add_column(0, "origin", pa.array([batch.origin] * len(rows), pa.string()))
 
 
-def _warnings(batch: Batch, channels: tuple[str, ...], values: npt.NDArray[np.float32], out_of_order: int) -> list[str]:
-    warnings = []
-    if out_of_order:
-        warnings.append(f"{batch.origin}: {out_of_order} backward timestamps, put in order")
-    if not len(values):
-        return warnings
-    missing = np.isnan(values).mean(axis=0)
-    for name, share in zip(channels, missing, strict=True):
-        if share >= MISSING_WARNING:
-            warnings.append(f"{batch.origin}: channel {name} lacks {share:.0%} of its readings")
-    lowest, highest = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)  # NaN where all are missing
-    constant = [name for name, low, high in zip(channels, lowest, highest, strict=True) if low == high]
-    if constant and len(values) > 1:  # a database that is asked often gives one row at a time
-        tail = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
-        warnings.append(f"{batch.origin}: constant channel {', '.join(constant[:5])}{tail}")
-    return warnings
-
-
-def day_of(timestamps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def day_of(timestamps: Ints) -> Ints:
     """Return the day (UTC) of each timestamp, in days since 1970."""
     return timestamps // DAY_US

@@ -39,6 +39,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+Event = tuple[str, int, int, int]
+"""Series, start, end, label; times in µs since 1970 UTC."""
 Timestamps = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int8]
 
@@ -51,7 +53,7 @@ def runs_of(label: Labels) -> npt.NDArray[np.int64]:
     return np.stack([np.r_[0, edges], np.r_[edges, len(label)]], axis=1)
 
 
-def events_of(series: str, timestamps: Timestamps, label: Labels) -> list[tuple[str, int, int, int]]:
+def events_of(series: str, timestamps: Timestamps, label: Labels) -> list[Event]:
     """Turn per-sample labels into events (series, start, end, label), times in µs; unknown samples give none."""
     return [
         (series, int(timestamps[start]), int(timestamps[end - 1]) + 1, int(label[start]))
@@ -63,7 +65,7 @@ def events_of(series: str, timestamps: Timestamps, label: Labels) -> list[tuple[
 def write_labels(
     lake: Lake,
     watch: str,
-    events: Iterable[tuple[str, int, int, int]],
+    events: Iterable[Event],
     who: str,
     origin: Origin,
     when: datetime,

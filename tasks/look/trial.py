@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tasks.sources import Batch
-from tasks.validate import channels_of, validate
+from tasks.validate import Before, channels_of, validate
 from watchkeeper.errors import DataError
 from watchkeeper.records import Refusal
 
@@ -98,9 +98,10 @@ def try_out(
         trial.wordy |= dict.fromkeys(wordy, item.origin)
         if wordy:
             continue
-        before = known.get(item.series, NONE)
+        stored = known.get(item.series, NONE)
+        before = Before(stored, newest=int(stored[-1]) if len(stored) else None)
         try:
-            valid = validate(item, trial.channels, extra_allowed=True, known=before, latest=latest)
+            valid = validate(item, trial.channels, extra_allowed=True, before=before, latest=latest)
         except DataError as error:
             trial.refused.append(Refusal(origin=item.origin, reason=str(error)))
             continue
@@ -109,7 +110,7 @@ def try_out(
         if valid.known:
             trial.quarantined["stands in an earlier file"] += valid.known
         if len(valid.timestamps):
-            known[item.series] = np.concatenate([before, valid.timestamps])
+            known[item.series] = np.concatenate([stored, valid.timestamps])
             trial.stretches.append(Stretch(item.series, valid.timestamps, valid.values, valid.label))
         if most_rows is not None and trial.read >= most_rows:
             break

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.sources.pace import Pace
 from watchkeeper.errors import DataError
 from watchkeeper.records import Refusal
 from watchkeeper.sources import MappedSource, PlantSource, Source
@@ -25,6 +26,8 @@ class Batch:
         content: digest of the file whose rows these all are; None where there is no file, or rows of it were left out.
         rows: int64 (time,), where each row stands in the file, from 0; None: in the order of the table.
         reasons: str (time,), why the source itself could not read a row, "" where it could; None: it could read all.
+        pace: of the clock, where the file has its rows in another order than the table; None: it is the table's.
+        more: further batches of the same file follow. A file is taken in with the last of them, or not at all.
     """
 
     series: str
@@ -33,6 +36,14 @@ class Batch:
     content: str | None = None
     rows: npt.NDArray[np.int64] | None = None
     reasons: npt.NDArray[np.object_] | None = None
+    pace: Pace | None = None
+    more: bool = False
+
+    def clock(self) -> Pace:
+        """Return the pace of the clock."""
+        if self.pace is not None:
+            return self.pace
+        return Pace.of(self.table["timestamp"].drop_null().cast(pa.int64()).to_numpy())
 
 
 @dataclass(frozen=True)

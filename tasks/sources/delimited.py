@@ -12,7 +12,9 @@ import pyarrow as pa
 from tasks.sources import Batch
 from tasks.sources.cells import MISSING_CELLS, Layout, Part, read_parts
 from tasks.sources.folder import READ_ERRORS, TIME, bad_name, before, content_of, first_line, list_files, stem_of
+from tasks.sources.in_order import HELD_READINGS, InOrder
 from tasks.sources.long_form import pivot
+from tasks.sources.pace import Pace
 from tasks.sources.times import AWARE, BAD, MISSING, NAIVE, SKIPPED, TWICE, Ints, to_utc
 from watchkeeper.clock import to_microseconds
 from watchkeeper.errors import DataError
@@ -22,6 +24,8 @@ from watchkeeper.watch import NAME
 
 BATCH_READINGS = 20_000_000
 """A file with more comes in several batches, so that memory does not grow with it: 80 MB of readings each."""
+SETTLED = 0.875
+"""Share of a batch that goes on; the newest rows wait for what follows, which may belong between them."""
 PEEK = 2**18  # bytes that tell which of a series' files comes first
 
 UNREADABLE = "timestamp cannot be read"
@@ -176,6 +180,8 @@ def read_file(
         OSError, pa.ArrowException: it cannot be read.
     """
     parts: list[Part] = []
+    waiting: dict[str, InOrder] = {}
+    paces: dict[str, Pace] = {}
     readings, whole = 0, True
     stream = read_parts(path, layout)
     following = next(stream, None)
@@ -184,12 +190,20 @@ def read_file(
         readings += len(following.rows) * max(1, following.table.num_columns)
         following = next(stream, None)
         # Long rows of one moment may stand anywhere in the file, so it comes in one batch.
-        if following is None or (readings >= BATCH_READINGS and layout.channel is None):
-            for batch in _batches(_joined(parts), origin, series, layout, clock, until):
-                whole &= batch.content is not None
-                named = content and f"{batch.series}:{content.split(':')[1]}"
-                yield replace(batch, content=named if whole and following is None else None)
-            parts, readings = [], 0
+        if following is not None and (readings < BATCH_READINGS or layout.channel is not None):
+            continue
+        for batch in _batches(_joined(parts), origin, series, layout, clock, until):
+            whole &= batch.content is not None
+            held = waiting.setdefault(batch.series, InOrder(HELD_READINGS // max(1, batch.table.num_columns)))
+            held.add(replace(batch, content=None))
+            paces[batch.series] = paces.get(batch.series, Pace()).then(batch.clock())
+            if following is not None and (ready := held.take_older(SETTLED)):
+                yield replace(ready, pace=paces.pop(batch.series), more=True)
+        parts, readings = [], 0
+    for number, (name, held) in enumerate(waiting.items(), start=1):
+        if rest := held.take(None):
+            named = f"{name}:{content.split(':')[1]}" if content and whole else None
+            yield replace(rest, content=named, pace=paces.get(name, Pace()), more=number < len(waiting))
 
 
 def _joined(parts: list[Part]) -> Part:

@@ -1,6 +1,11 @@
-"""A folder of Parquet files, one series each. The series is the file name up to its first dot."""
+"""A folder of Parquet files, one series each. The series is the file name up to its first dot.
+
+A file is read block by block, groups of rows in the order of time, and its rows are held back until no earlier one can
+follow: so its size does not matter to memory, nor its order to what comes in.
+"""
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -12,10 +17,26 @@ import pyarrow.parquet as pq
 
 from tasks.sources import Batch
 from tasks.sources.folder import READ_ERRORS, TIME, bad_name, before, content_of, first_line, list_files, stem_of
-from tasks.sources.times import SKIPPED, TWICE, Ints, to_utc
+from tasks.sources.in_order import HELD_READINGS, InOrder
+from tasks.sources.pace import Pace
+from tasks.sources.parquet_times import Local, Survey, survey, us
+from tasks.sources.times import SKIPPED, TWICE, Ints
 from watchkeeper.clock import to_microseconds
 from watchkeeper.records import Refusal
 from watchkeeper.sources import ParquetSource
+
+BLOCK_ROWS, BLOCK_READINGS = 131_072, 4_000_000
+"""A block of a file: so many rows, and readings, at most."""
+BUFFER = 2**20
+"""Bytes of a column that are read at once: without it, Arrow reads a column of a group of rows as a whole."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    series: str
+    first: int  # µs since 1970; on a made-up clock the time of the first row
+    path: Path
+    content: str | None
 
 
 def read_parquet(
@@ -28,7 +49,7 @@ def read_parquet(
     Raises:
         DataError: the folder is missing or holds no such file.
     """
-    opened: list[tuple[str, int, Path, str | None]] = []
+    opened: list[_Opened] = []
     for series, group in groupby(sorted(list_files(source), key=stem_of), key=stem_of):
         paths = list(group)
         contents = [content_of(series, [path]) for path in paths]
@@ -37,73 +58,112 @@ def read_parquet(
             # Files on a made-up clock are counted even when they are known: the next one starts behind them.
             if all(one in seen for one in contents) or (content in seen and source.start is None):
                 continue
-            found = bad_name(series, path.name) or _open(path, source)
+            found = bad_name(series, path.name) or _look(path, source)
             if isinstance(found, Refusal):
                 yield found
                 if source.start is not None:
                     break  # nobody can say when the next one starts
             else:
                 if content not in seen:
-                    opened.append((series, first if source.start is not None else found, path, content))
+                    opened.append(_Opened(series, first if source.start is not None else found, path, content))
                 first += round(found * (source.interval_s or 0) * 1e6)
-    for series, first, path, content in sorted(opened, key=lambda one: one[:3]):
+    for one in sorted(opened, key=lambda one: (one.series, one.first, one.path)):
         try:
-            table = pq.ParquetFile(path).read()
-            batch = _batch(series, path.name, table, source, first)
+            yield from _read(one, source, until)
         except READ_ERRORS as error:
-            yield Refusal(origin=path.name, reason=f"cannot be read: {first_line(error)}")
-            continue
-        keep = before(batch.table["timestamp"], until)
-        if keep is None or pc.all(keep).as_py() is not False:
-            yield Batch(series, batch.origin, batch.table, content, batch.rows, batch.reasons)
-        else:
-            rows = np.flatnonzero(np.asarray(keep))
-            reasons = None if batch.reasons is None else batch.reasons[rows]
-            yield Batch(series, batch.origin, batch.table.filter(keep), None, rows, reasons)
+            yield Refusal(origin=one.path.name, reason=f"cannot be read: {first_line(error)}")
 
 
-def _open(path: Path, source: ParquetSource) -> int | Refusal:
+def _look(path: Path, source: ParquetSource) -> int | Refusal:
     """Look into a file: its earliest timestamp in µs, on a made-up clock its rows, or why it cannot be used."""
     try:
-        file = pq.ParquetFile(path)
-        schema = file.schema_arrow
-        if source.start is None and source.timestamp not in schema.names:
-            found = ", ".join(schema.names[:5])
-            return Refusal(origin=path.name, reason=f"no column {source.timestamp}; its columns begin with {found}")
-        kept = [name for name in schema.names if name not in source.ignore]
-        names = [*_names(kept, source), *([] if source.start is None else ["timestamp"])]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            return Refusal(origin=path.name, reason=f"column {', '.join(twice)} stands twice")
-        if source.start is not None:
-            return int(file.metadata.num_rows)
-        kind = schema.field(source.timestamp).type
-        if not pa.types.is_timestamp(kind):
-            return Refusal(origin=path.name, reason=f"column {source.timestamp} is {kind}, wanted a timestamp")
-        first = pc.min(_us(file.read(columns=[source.timestamp]).column(0)).cast(pa.int64())).as_py()
+        with pq.ParquetFile(path, buffer_size=BUFFER) as file:
+            schema = file.schema_arrow
+            if source.start is None and source.timestamp not in schema.names:
+                found = ", ".join(schema.names[:5])
+                return Refusal(origin=path.name, reason=f"no column {source.timestamp}; its columns begin with {found}")
+            kept = [name for name in schema.names if name not in source.ignore]
+            names = [*_names(kept, source), *([] if source.start is None else ["timestamp"])]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                return Refusal(origin=path.name, reason=f"column {', '.join(twice)} stands twice")
+            if source.start is not None:
+                return int(file.metadata.num_rows)
+            kind = schema.field(source.timestamp).type
+            if not pa.types.is_timestamp(kind):
+                return Refusal(origin=path.name, reason=f"column {source.timestamp} is {kind}, wanted a timestamp")
+            least = survey(file, source.timestamp, None, None).first
     except READ_ERRORS as error:
         return Refusal(origin=path.name, reason=f"is no readable Parquet file: {first_line(error)}")
-    return 0 if first is None else int(first)
+    return 0 if least is None else least
 
 
-def _batch(series: str, origin: str, table: pa.Table, source: ParquetSource, first: int) -> Batch:
+def _read(one: _Opened, source: ParquetSource, until: datetime | None) -> Iterator[Batch]:
+    """Read a file block by block, each batch the rows before which nothing can come any more."""
+    with pq.ParquetFile(one.path, buffer_size=BUFFER) as file:
+        columns = [name for name in file.schema_arrow.names if name not in source.ignore]
+        block = max(1, min(BLOCK_ROWS, BLOCK_READINGS // len(columns)))
+        # Rows on a made-up clock are in order as they stand.
+        times = None if source.start is not None else survey(file, source.timestamp, source.zone, until, block)
+        pace = None if times is None else times.pace
+        local = None if times is None else times.local
+        waiting = InOrder(max(1, HELD_READINGS // len(columns)))
+        left, whole = file.metadata.num_rows, True
+        for table, rows, rest in _blocks(file, columns, block, times):
+            batch, left = _batch(one, table, rows, source, local), left - len(table)
+            keep = before(batch.table["timestamp"], until)
+            if keep is not None and pc.all(keep).as_py() is False:
+                whole, batch = False, _filtered(batch, np.flatnonzero(np.asarray(keep)))
+            waiting.add(batch)
+            ready = waiting.take(rest if left else None)
+            if ready is None or (left and not len(ready.table)):
+                continue
+            if not left:
+                yield replace(ready, content=one.content if whole else None, pace=pace)
+            else:
+                yield replace(ready, pace=pace, more=True)
+                pace = None if times is None else Pace()  # it is told once
+
+
+def _blocks(
+    file: pq.ParquetFile, columns: list[str], block: int, times: Survey | None
+) -> Iterator[tuple[pa.Table, Ints, int | None]]:
+    """Give rows, their places in the file, and the earliest time that follows; of an empty file, no row."""
+    starts = np.cumsum([0, *(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))])
+    if not starts[-1]:
+        yield file.schema_arrow.empty_table(), np.empty(0, np.int64), None
+    for group in times.groups if times else range(file.num_row_groups):
+        read = 0
+        for batch in file.iter_batches(block, [group], columns, use_threads=False):
+            rows = starts[group] + read + np.arange(len(batch))
+            read += len(batch)
+            yield pa.Table.from_batches([batch]), rows, None if times is None else times.rest(group, read)
+
+
+def _batch(one: _Opened, table: pa.Table, rows: Ints, source: ParquetSource, local: Local | None) -> Batch:
     """Give the columns the names that the rest of the house knows, and the times their zone."""
     table = table.select([name for name in table.column_names if name not in source.ignore])
     table = table.rename_columns(_names(table.column_names, source))
+    reasons = None
     if source.interval_s is not None:
-        made = first + np.round(np.arange(len(table)) * source.interval_s * 1e6).astype(np.int64)
-        return Batch(series, origin, table.add_column(0, "timestamp", pa.array(made).cast(TIME)))
+        made = one.first + np.round(rows * source.interval_s * 1e6).astype(np.int64)
+        table = table.add_column(0, "timestamp", pa.array(made).cast(TIME))
+        return Batch(one.series, one.path.name, table, rows=rows)
     at = table.column_names.index("timestamp")
-    column = _us(table.column(at))
-    if column.type.tz is not None or source.zone is None:
-        return Batch(series, origin, table.set_column(at, "timestamp", column.cast(TIME)))
-    column = column.combine_chunks()
-    known = np.flatnonzero(np.asarray(column.is_valid()))
-    us: Ints = np.asarray(column.cast(pa.int64()).fill_null(0)).astype(np.int64)
-    utc, state = us.copy(), np.zeros(len(us), np.int64)
-    utc[known], state[known] = to_utc(us[known], source.zone, np.zeros(len(known), np.int64))
-    mask = np.asarray(column.is_null()) | (state > 0)
-    table = table.set_column(at, "timestamp", pa.array(utc, pa.int64(), mask=mask).cast(TIME))
-    return Batch(series, origin, table, reasons=np.array(["", SKIPPED, TWICE], dtype=object)[state])
+    stamps = us(table.column(at))
+    if local is not None:
+        state = local.state[rows]
+        mask = np.asarray(stamps.is_null()) | (state > 0)
+        stamps = pa.array(local.utc[rows], pa.int64(), mask=mask)
+        reasons = np.array(["", SKIPPED, TWICE], dtype=object)[state]
+    table = table.set_column(at, "timestamp", stamps.cast(TIME))
+    return Batch(one.series, one.path.name, table, rows=rows, reasons=reasons)
+
+
+def _filtered(batch: Batch, keep: Ints) -> Batch:
+    """Return some rows of a batch that knows their places."""
+    rows, reasons = np.asarray(batch.rows), batch.reasons
+    table = batch.table.take(pa.array(keep))
+    return replace(batch, table=table, rows=rows[keep], reasons=None if reasons is None else reasons[keep])
 
 
 def _names(columns: list[str], source: ParquetSource) -> list[str]:
@@ -111,9 +171,3 @@ def _names(columns: list[str], source: ParquetSource) -> list[str]:
     if source.start is None:
         names[source.timestamp] = "timestamp"
     return [names.get(name, name) for name in columns]
-
-
-def _us(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Cast to microseconds; what a clock without a zone means is said by the source, or it is UTC."""
-    # Nanoseconds may be cut; a coarser time that microseconds cannot say would turn into another one.
-    return column.cast(pa.timestamp("us", tz=column.type.tz), safe=column.type.unit != "ns")

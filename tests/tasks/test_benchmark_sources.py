@@ -9,7 +9,7 @@ import pytest
 
 from tasks.ingest import ingest
 from tasks.sources import Batch, read_source
-from tasks.validate import validate
+from tasks.validate import Before, validate
 from watchkeeper.errors import DataError, WatchError
 from watchkeeper.labels import label_samples, read_labels
 from watchkeeper.lake import Lake
@@ -40,7 +40,7 @@ def times(batch: Batch) -> list[datetime | None]:
 def labels(batch: Batch) -> list[int]:
     """Labels as the validation reads them: 1, 0, or −1 where the source says nothing."""
     channels = tuple(name for name in batch.table.column_names if name not in ("timestamp", "label"))
-    return validate(batch, channels, extra_allowed=False, known=np.empty(0, np.int64)).label.tolist()
+    return validate(batch, channels, extra_allowed=False, before=Before()).label.tolist()
 
 
 def test_yahoo_s5_calls_its_columns_in_three_ways(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_both_ends_of_a_nab_window_are_anomalous(tmp_path: Path) -> None:
     flat, cpu, unlisted = read(tmp_path, "nab")
     assert [one.series for one in (flat, cpu, unlisted)] == ["art_flat", "ec2_cpu_5f5533", "unlisted"]
     assert (labels(cpu), labels(flat)) == ([0, 0, 1, 1, 1, 0], [0] * 6)
-    valid = validate(unlisted, ("value",), extra_allowed=False, known=np.empty(0, np.int64))
+    valid = validate(unlisted, ("value",), extra_allowed=False, before=Before())
     assert (valid.label.tolist(), dict(valid.reasons())) == ([-1] * 6, {"timestamp stands twice": 1})
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tasks.ingest import ingest
 from tasks.rows import read_rows, require_snapshot
 from tasks.sources import Batch, cells, delimited, read_source
-from tasks.validate import channels_of, validate
+from tasks.validate import Before, channels_of, validate
 from watchkeeper.errors import DataError, WatchError, WatchkeeperError
 from watchkeeper.lake import Lake
 from watchkeeper.records import Refusal
@@ -23,7 +23,6 @@ from watchkeeper.sources import CsvSource
 from watchkeeper.watch import Watch, load_watch
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
-NONE_KNOWN = np.empty(0, np.int64)
 
 
 def read(folder: Path, until: datetime | None = None, seen: tuple[str, ...] = (), **options: Any) -> list[Any]:
@@ -174,6 +173,53 @@ def test_a_large_file_comes_in_parts(tmp_path: Path, lake: Lake, monkeypatch: py
     assert ingest(lake.uri, watch).new_rows == 900
     snapshot = require_snapshot(lake, "unit")
     assert read_rows(lake, snapshot, "pump", ("a",)).values[:, 0].tolist() == list(range(900))
+
+
+def minute_row(minute: int, value: int) -> str:
+    return f"2026-01-05 {minute // 60:02d}:{minute % 60:02d}:00,{value}\n"
+
+
+@pytest.mark.parametrize("name", [None, "pump"])
+def test_rows_out_of_order_cross_the_parts(
+    tmp_path: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    """A row that comes a few rows late is no late row, wherever a part ends; a time that stands twice goes in once."""
+    monkeypatch.setattr(delimited, "BATCH_READINGS", 200)
+    plain = cells.read_parts
+    monkeypatch.setattr(delimited, "read_parts", lambda path, layout, size=1024: plain(path, layout, size))
+    order = np.argsort(np.arange(900) + np.random.default_rng(0).uniform(0, 9, 900), kind="stable").tolist()
+    rows = [minute_row(minute, minute) for minute in [*order[:700], 40, *order[700:], 41]]
+    head, folder = "timestamp,a\n", tmp_path / "files"
+    folder.mkdir()
+    if name:
+        head, rows = "timestamp,a,pump\n", [row.replace("\n", f",{name}\n") for row in rows]
+    (folder / "pump.csv").write_text(head + "".join(rows))
+    watch = Watch(name="unit", source={"kind": "csv", "folder": str(folder), "series": name and "pump"})
+    done = ingest(lake.uri, watch)
+    assert (done.new_rows, done.quarantined) == (900, {"timestamp stands twice": 2})
+    kept = read_rows(lake, require_snapshot(lake, "unit"), "pump", ("a",))
+    assert kept.values[:, 0].tolist() == list(range(900))
+    backward = int((np.diff([*order[:700], 40, *order[700:], 41]) < 0).sum())
+    assert done.warnings == (f"pump.csv: {backward} backward timestamps, put in order",)
+    assert ingest(lake.uri, watch).quarantined == {}  # the file is known
+
+
+def test_a_file_that_breaks_off_is_not_taken_in(tmp_path: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are the parts that came before it did."""
+    monkeypatch.setattr(delimited, "BATCH_READINGS", 200)
+    plain = cells.read_parts
+    monkeypatch.setattr(delimited, "read_parts", lambda path, layout, size=1024: plain(path, layout, size))
+    noise = np.random.default_rng(0).integers(0, 10**6, 900).tolist()
+    text = "timestamp,a\n" + "".join(minute_row(minute, value) for minute, value in enumerate(noise))
+    whole = gzip.compress(text.encode())
+    (tmp_path / "pump.csv").write_bytes(b"")
+    (tmp_path / "good.csv").write_text("timestamp,b\n2026-01-05,1\n")
+    (tmp_path / "fan.csv.gz").write_bytes(whole[: len(whole) * 2 // 3])
+    watch = Watch(name="unit", source={"kind": "csv", "folder": str(tmp_path), "files": "*.csv*"})
+    done = ingest(lake.uri, watch)
+    assert sorted(refusal.origin for refusal in done.refused) == ["fan.csv.gz", "pump.csv"]
+    assert require_snapshot(lake, "unit").channels == ("b",)
+    assert (done.rows, done.warnings) == (1, ())
 
 
 def test_a_series_of_several_files_comes_in_the_order_of_time(tmp_path: Path) -> None:
@@ -359,7 +405,7 @@ ROW = st.one_of(
 
 def admitted(batch: Batch) -> tuple[dict[int, list[float]], Counter[str]]:
     """The rows that validation lets in, by time, and the reasons for the others."""
-    valid = validate(batch, channels_of(batch), extra_allowed=False, known=NONE_KNOWN)
+    valid = validate(batch, channels_of(batch), extra_allowed=False, before=Before())
     assert len(valid.timestamps) + len(valid.quarantine) == len(batch.table)
     return dict(zip(valid.timestamps.tolist(), valid.values.tolist(), strict=True)), valid.reasons()
 

@@ -15,7 +15,7 @@ from tasks.fabricate import write as writing
 from tasks.fabricate.run import FACILITIES, Piece, Run, pieces
 from tasks.fabricate.shifts import Shift
 from tasks.fabricate.write import write
-from tasks.sources.parquet import read_parquet
+from tasks.sources import Batch, read_source
 from watchkeeper.errors import BadInputError
 from watchkeeper.sources import ParquetSource
 
@@ -104,10 +104,11 @@ def test_blocks_follow_each_other_without_a_seam() -> None:
 def test_a_watch_reads_the_folder_and_only_the_readings(tmp_path: Path) -> None:
     """The truth beside it disturbs nobody, and labels come along."""
     write(WATER, tmp_path)
-    (batch,) = read_parquet(ParquetSource(kind="parquet", folder=str(tmp_path)), None)
-    assert batch.series == "water"
-    assert batch.table.num_rows == WATER.rows
-    assert "label" in batch.table.column_names
+    batches = [*read_source(ParquetSource(kind="parquet", folder=str(tmp_path)), None)]
+    tables = [batch.table for batch in batches if isinstance(batch, Batch) and batch.series == "water"]
+    assert len(tables) == len(batches)
+    assert sum(table.num_rows for table in tables) == WATER.rows
+    assert all("label" in table.column_names for table in tables)
 
 
 def test_what_is_there_stays_unless_it_may_be_replaced(tmp_path: Path) -> None:

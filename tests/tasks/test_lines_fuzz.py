@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.sources import Batch, read_source
-from tasks.validate import channels_of, validate
+from tasks.validate import Before, channels_of, validate
 from watchkeeper.records import Refusal
 from watchkeeper.sources import LinesSource
 
@@ -233,7 +233,7 @@ def check(lines: list[bytes]) -> None:
         return
     (batch,) = items
     assert isinstance(batch, Batch)
-    valid = validate(batch, channels_of(batch), extra_allowed=False, known=np.empty(0, np.int64))
+    valid = validate(batch, channels_of(batch), extra_allowed=False, before=Before())
     admitted: dict[int, dict[str, float]] = {}
     for time, values in zip(valid.timestamps.tolist(), valid.values.tolist(), strict=True):
         named = zip(channels_of(batch), values, strict=True)

@@ -12,7 +12,7 @@ from tasks.rows import read_rows, require_snapshot
 from tasks.sources import read_source
 from tasks.sources.lines.parser import Parser, read_parts
 from tasks.sources.lines.parts import Part, joined
-from tasks.validate import validate
+from tasks.validate import Before, validate
 from watchkeeper.errors import DataError, WatchError
 from watchkeeper.lake import Lake
 from watchkeeper.records import Refusal
@@ -147,10 +147,10 @@ def test_a_bad_line_takes_nothing_from_the_moment_it_stands_at(tmp_path: Path) -
     text = f"m a=1 {NS}\nm a=x {NS + 10**9}\nm a=2 {NS + 10**9}\nm a=oops {NS}\nm a=3 {NS + 2 * 10**9}\n"
     (batch,) = one_file(tmp_path, text)
     assert batch.rows.tolist() == [0, 2, 1, 3, 4]
-    valid = validate(batch, ("a",), extra_allowed=False, known=np.empty(0, np.int64))
+    valid = validate(batch, ("a",), extra_allowed=False, before=Before())
     assert valid.values[:, 0].tolist() == [1, 2, 3]
     assert dict(valid.reasons()) == {"line is no line protocol": 2}
-    assert valid.warnings == ("pump.lp: 1 backward timestamps, put in order",)
+    assert batch.clock().backward == 1
 
 
 def test_of_several_lines_at_a_moment_the_first_counts(tmp_path: Path) -> None:

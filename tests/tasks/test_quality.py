@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tasks import quality
 from tasks.quality import Runs, Tally
 from tasks.quality_findings import LONG, SeriesQuality, figures, findings
+from tasks.sources.pace import Pace
 from watchkeeper.clock import to_datetime
 
 MINUTE = 60_000_000
@@ -35,7 +36,7 @@ def tally_of(times: np.ndarray, values: np.ndarray, cuts: Sequence[int] = (), ta
     """Count a series that came in batches."""
     tally = tally or Tally(values.shape[1])
     for start, stop in zip([0, *cuts], [*cuts, len(times)], strict=True):
-        tally.add_read(times[start:stop], 0, {})
+        tally.add_read(Pace.of(times[start:stop]), 0, {})
         tally.add_rows(times[start:stop], values[start:stop], LOW, HIGH)
     return tally
 
@@ -203,9 +204,9 @@ def test_what_is_usual_comes_from_all_ingests() -> None:
 def test_the_source_s_clock_is_judged_before_rows_are_put_in_order() -> None:
     """Steps back are counted over batches, rows in quarantine among them."""
     tally = Tally(1)
-    tally.add_read(np.array([10, 20, 15, 40]) * MINUTE, 2, {"late": 1})
-    tally.add_read(np.array([5, 6, 7]) * MINUTE, 0, {"late": 2, "twice": 1})
-    tally.add_read(np.array([], np.int64), 0, {})
+    tally.add_read(Pace.of(np.array([10, 20, 15, 40]) * MINUTE), 2, {"late": 1})
+    tally.add_read(Pace.of(np.array([5, 6, 7]) * MINUTE), 0, {"late": 2, "twice": 1})
+    tally.add_read(Pace(), 0, {})
     found = figures("pump", tally, ["a"], {})
     assert (found.clock.backward, found.clock.furthest_back_s) == (2, 35 * 60.0)
     assert (found.known, found.quarantined) == (2, {"late": 3, "twice": 1})
@@ -252,7 +253,7 @@ def test_findings_say_what_where_and_how_much() -> None:
     values[100:133, 1] = 9
     values[7, 0] = 5
     tally = Tally(2)
-    tally.add_read(times, 3, {"timestamp stands twice": 2})
+    tally.add_read(Pace.of(times), 3, {"timestamp stands twice": 2})
     tally.add_rows(times, values, LOW, HIGH)
     lowest = float(np.nanmin(values[:, 0]))
     lines = [str(one) for one in findings([told(tally)], [])]

@@ -92,19 +92,6 @@ def test_files_before_the_context_are_not_read(lake: Lake, stored: Snapshot) -> 
         read_rows(lake, stored, "s", CHANNELS, after=23, context=5)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(since=st.integers(-1, 45))
-def test_timestamps_since_a_time_are_the_last_ones(lake: Lake, stored: Snapshot, since: int) -> None:
-    """All from that time on, and of earlier ones no file more than that takes."""
-    found = read_timestamps(lake, stored, "s", since)
-    assert np.array_equal(found, TIMES[len(TIMES) - len(found) :])
-    assert (found >= since).sum() == (since <= TIMES).sum()
-    ends = TIMES[np.array(CUTS[1:]) - 1]
-    assert len(found) == len(TIMES) - max(
-        (cut for cut, end in zip(CUTS[1:], ends, strict=True) if end < since), default=0
-    )
-
-
 def test_an_unknown_series_has_no_rows(lake: Lake, stored: Snapshot) -> None:
     """The shape says how many channels there would be."""
     rows = read_rows(lake, stored, "nobody", CHANNELS)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.sources import Batch
-from tasks.validate import channels_of, day_of, validate
+from tasks.validate import Before, channels_of, day_of, validate
 from watchkeeper.clock import DAY_US, to_microseconds
 from watchkeeper.errors import DataError
 
-NONE = np.empty(0, np.int64)
+NONE = Before()
 TIME = pa.timestamp("us", "UTC")
 
 
@@ -32,26 +32,25 @@ def reasons(valid: Any) -> list[tuple[int, str]]:
 
 def test_good_rows_pass_as_they_are() -> None:
     """Values in the watch's order of channels, float32; labels unknown where the source has none."""
-    valid = validate(batch([1, 2, 3]), ("b", "a"), extra_allowed=False, known=NONE)
+    valid = validate(batch([1, 2, 3]), ("b", "a"), extra_allowed=False, before=NONE)
     assert valid.timestamps.tolist() == [1, 2, 3]
     assert valid.values.tolist() == [[0, 0], [-1, 1], [-2, 2]]
     assert valid.values.dtype == np.float32
     assert valid.label.tolist() == [-1, -1, -1]
-    assert (len(valid.quarantine), valid.known, valid.warnings) == (0, 0, ())
+    assert (len(valid.quarantine), valid.known) == (0, 0)
 
 
-def test_unsorted_rows_are_put_in_order_with_a_warning() -> None:
+def test_unsorted_rows_are_put_in_order() -> None:
     """Each row keeps its own readings and label."""
-    valid = validate(batch([30, 10, 20, 5], label=[0, 1, 0, 1]), ("a",), extra_allowed=True, known=NONE)
+    valid = validate(batch([30, 10, 20, 5], label=[0, 1, 0, 1]), ("a",), extra_allowed=True, before=NONE)
     assert valid.timestamps.tolist() == [5, 10, 20, 30]
     assert valid.values.ravel().tolist() == [3, 1, 2, 0]
     assert valid.label.tolist() == [1, 1, 0, 0]
-    assert valid.warnings == ("s.parquet: 2 backward timestamps, put in order",)
 
 
 def test_of_rows_with_one_timestamp_the_first_stays() -> None:
     """The others are quarantined, wherever they stand."""
-    valid = validate(batch([10, 20, 10, 10]), ("a", "b"), extra_allowed=False, known=NONE)
+    valid = validate(batch([10, 20, 10, 10]), ("a", "b"), extra_allowed=False, before=NONE)
     assert valid.timestamps.tolist() == [10, 20]
     assert valid.values[:, 0].tolist() == [0, 1]
     assert reasons(valid) == [(2, "timestamp stands twice"), (3, "timestamp stands twice")]
@@ -59,17 +58,16 @@ def test_of_rows_with_one_timestamp_the_first_stays() -> None:
 
 def test_rows_without_a_timestamp_are_quarantined() -> None:
     """They are not taken for rows of the first of January 1970."""
-    valid = validate(batch([None, 0, None, 10]), ("a", "b"), extra_allowed=False, known=NONE)
+    valid = validate(batch([None, 0, None, 10]), ("a", "b"), extra_allowed=False, before=NONE)
     assert valid.timestamps.tolist() == [0, 10]
     assert valid.values[:, 0].tolist() == [1, 3]
     assert reasons(valid) == [(0, "timestamp is missing"), (2, "timestamp is missing")]
-    assert valid.warnings == ()
 
 
 def test_times_that_no_calendar_has_are_quarantined() -> None:
     """A broken clock must not stop the ingest of all series."""
     last = to_microseconds(datetime.max.replace(tzinfo=UTC))
-    valid = validate(batch([10, last, last + 1, -(2**62)]), ("a", "b"), extra_allowed=False, known=NONE)
+    valid = validate(batch([10, last, last + 1, -(2**62)]), ("a", "b"), extra_allowed=False, before=NONE)
     assert valid.timestamps.tolist() == [10, last]
     assert [row for row, _ in reasons(valid)] == [2, 3]
     assert valid.reasons() == {"timestamp is outside the years 1 to 9999": 2}
@@ -77,8 +75,8 @@ def test_times_that_no_calendar_has_are_quarantined() -> None:
 
 def test_rows_before_the_newest_stored_are_late_and_stored_ones_are_known() -> None:
     """A row that is there already is counted and nothing more; one that slips in between is late."""
-    known = np.array([10, 20, 30], np.int64)
-    valid = validate(batch([5, 10, 15, 20, 30, 40]), ("a", "b"), extra_allowed=False, known=known)
+    before = Before(np.array([10, 20, 30], np.int64), newest=30)
+    valid = validate(batch([5, 10, 15, 20, 30, 40]), ("a", "b"), extra_allowed=False, before=before)
     assert valid.timestamps.tolist() == [40]
     assert valid.known == 3
     assert reasons(valid) == [(0, "late: before the newest row stored"), (2, "late: before the newest row stored")]
@@ -87,38 +85,30 @@ def test_rows_before_the_newest_stored_are_late_and_stored_ones_are_known() -> N
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
 def test_an_infinite_reading_quarantines_its_row(value: float) -> None:
     """So does one that float32 cannot hold; the readings stand in quarantine as they came."""
-    valid = validate(batch([1, 2], a=[1.0, value], b=[1.0, 5.0]), ("a", "b"), extra_allowed=False, known=NONE)
+    valid = validate(batch([1, 2], a=[1.0, value], b=[1.0, 5.0]), ("a", "b"), extra_allowed=False, before=NONE)
     assert valid.timestamps.tolist() == [1]
     assert reasons(valid) == [(1, "reading is infinite")]
     assert valid.quarantine.select(["origin", "a", "b"]).to_pylist() == [{"origin": "s.parquet", "a": value, "b": 5.0}]
 
 
-def test_missing_readings_stay_and_long_stretches_are_told() -> None:
-    """NaN and null are the same: a fifth of the rows is worth a warning, less is not."""
+def test_missing_readings_stay() -> None:
+    """NaN and null are the same."""
     few, many = [1.0, np.nan] + [2.0] * 8, [1.0, None, np.nan] + [2.0] * 7
-    valid = validate(batch(list(range(10)), a=few, b=many), ("a", "b"), extra_allowed=False, known=NONE)
+    valid = validate(batch(list(range(10)), a=few, b=many), ("a", "b"), extra_allowed=False, before=NONE)
     assert np.isnan(valid.values).sum(axis=0).tolist() == [1, 2]
     assert len(valid.timestamps) == 10
-    assert valid.warnings == ("s.parquet: channel b lacks 20% of its readings",)
 
 
-def test_a_constant_channel_is_told() -> None:
-    """Missing readings do not hide that nothing moves; a channel without any reading is another matter."""
-    columns = {"a": [5.0, np.nan, 5.0, 5.0, 5.0, 5.0], "b": [1.0, 1, 1, 1, 1, 2], "c": [np.nan] * 6}
-    valid = validate(batch(list(range(6)), **columns), ("a", "b", "c"), extra_allowed=False, known=NONE)
-    assert valid.warnings == ("s.parquet: channel c lacks 100% of its readings", "s.parquet: constant channel a")
-
-
-def test_one_row_says_nothing_about_constant_channels() -> None:
-    """A database that is asked every minute gives no more."""
-    assert validate(batch([1], a=[3.0]), ("a",), extra_allowed=False, known=NONE).warnings == ()
-
-
-def test_many_constant_channels_are_told_in_one_line() -> None:
-    """Five names and how many more."""
-    names = [f"c{i}" for i in range(8)]
-    valid = validate(batch([1, 2], **{n: [3, 3] for n in names}), tuple(names), extra_allowed=False, known=NONE)
-    assert valid.warnings == ("s.parquet: constant channel c0, c1, c2, c3, c4 and 3 more",)
+def test_a_time_of_an_earlier_batch_of_the_file_stands_twice() -> None:
+    """It is not taken for one that was stored before; what lies between such times is late."""
+    before = Before(np.array([10], np.int64), np.array([20, 40], np.int64), newest=40)
+    valid = validate(batch([10, 20, 30, 40, 50]), ("a", "b"), extra_allowed=False, before=before)
+    assert (valid.timestamps.tolist(), valid.known) == ([50], 1)
+    assert reasons(valid) == [
+        (1, "timestamp stands twice"),
+        (2, "late: before the newest row stored"),
+        (3, "timestamp stands twice"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -127,15 +117,14 @@ def test_many_constant_channels_are_told_in_one_line() -> None:
 )
 def test_any_number_is_a_reading(column: Any) -> None:
     """Integers of any width, half floats and booleans become float32."""
-    valid = validate(batch([1, 2], a=column), ("a",), extra_allowed=False, known=NONE)
+    valid = validate(batch([1, 2], a=column), ("a",), extra_allowed=False, before=NONE)
     assert valid.values.ravel().tolist() in ([1, 2], [1, 0])
 
 
 def test_a_column_of_type_null_has_only_missing_readings() -> None:
     """Writers give an empty column that type; the file is not refused for it."""
-    valid = validate(batch([1, 2], a=pa.nulls(2), b=[1.0, 2.0]), ("a", "b"), extra_allowed=False, known=NONE)
+    valid = validate(batch([1, 2], a=pa.nulls(2), b=[1.0, 2.0]), ("a", "b"), extra_allowed=False, before=NONE)
     assert np.isnan(valid.values[:, 0]).all()
-    assert valid.warnings == ("s.parquet: channel a lacks 100% of its readings",)
 
 
 @pytest.mark.parametrize(
@@ -144,21 +133,21 @@ def test_a_column_of_type_null_has_only_missing_readings() -> None:
 def test_a_channel_that_is_no_number_refuses_the_file(column: Any) -> None:
     """The message names the channel and its type."""
     with pytest.raises(DataError, match=r"channel a is .*, wanted a number"):
-        validate(batch([1, 2], a=column), ("a",), extra_allowed=False, known=NONE)
+        validate(batch([1, 2], a=column), ("a",), extra_allowed=False, before=NONE)
 
 
 def test_a_missing_channel_refuses_the_file() -> None:
     """Whether or not the watch names its channels."""
     for allowed in (False, True):
         with pytest.raises(DataError, match="missing channel c, d; the watch has 4 channels"):
-            validate(batch([1]), ("a", "b", "c", "d"), extra_allowed=allowed, known=NONE)
+            validate(batch([1]), ("a", "b", "c", "d"), extra_allowed=allowed, before=NONE)
 
 
 def test_an_extra_channel_is_ignored_only_where_the_watch_names_its_channels() -> None:
     """Else the message says what to do."""
     with pytest.raises(DataError, match="extra channel b; to leave it out, list `channels` in the watch file"):
-        validate(batch([1]), ("a",), extra_allowed=False, known=NONE)
-    assert validate(batch([1]), ("a",), extra_allowed=True, known=NONE).values.shape == (1, 1)
+        validate(batch([1]), ("a",), extra_allowed=False, before=NONE)
+    assert validate(batch([1]), ("a",), extra_allowed=True, before=NONE).values.shape == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +155,7 @@ def test_an_extra_channel_is_ignored_only_where_the_watch_names_its_channels() -
 )
 def test_labels_of_any_spelling(label: Any) -> None:
     """Zero, one, and missing."""
-    valid = validate(batch([1, 2, 3], label=label), ("a", "b"), extra_allowed=False, known=NONE)
+    valid = validate(batch([1, 2, 3], label=label), ("a", "b"), extra_allowed=False, before=NONE)
     assert valid.label.tolist() == [0, 1, -1]
     assert valid.label.dtype == np.int8
 
@@ -174,7 +163,7 @@ def test_labels_of_any_spelling(label: Any) -> None:
 @pytest.mark.parametrize("odd", [2, -2, 0.5, 300])
 def test_a_row_with_an_odd_label_is_quarantined(odd: float) -> None:
     """A label of 256 must not turn into a 0 by overflow."""
-    valid = validate(batch([1, 2], label=[0, odd]), ("a", "b"), extra_allowed=False, known=NONE)
+    valid = validate(batch([1, 2], label=[0, odd]), ("a", "b"), extra_allowed=False, before=NONE)
     assert valid.timestamps.tolist() == [1]
     assert reasons(valid) == [(1, "label is neither 0, 1 nor missing")]
 
@@ -182,14 +171,14 @@ def test_a_row_with_an_odd_label_is_quarantined(odd: float) -> None:
 def test_a_column_of_labels_in_words_refuses_the_file() -> None:
     """Guessing what `normal` means is not for us; a column with nothing in it is no label at all."""
     with pytest.raises(DataError, match="column label is string, wanted 0, 1 or nothing"):
-        validate(batch([1], label=["normal"]), ("a", "b"), extra_allowed=False, known=NONE)
-    assert validate(batch([1], label=pa.nulls(1)), ("a", "b"), extra_allowed=False, known=NONE).label.tolist() == [-1]
+        validate(batch([1], label=["normal"]), ("a", "b"), extra_allowed=False, before=NONE)
+    assert validate(batch([1], label=pa.nulls(1)), ("a", "b"), extra_allowed=False, before=NONE).label.tolist() == [-1]
 
 
 def test_a_batch_without_rows() -> None:
-    """Nothing in, nothing out, no warning."""
-    valid = validate(batch([], a=pa.array([], pa.float32())), ("a",), extra_allowed=False, known=NONE)
-    assert (len(valid.timestamps), valid.values.shape, len(valid.quarantine), valid.warnings) == (0, (0, 1), 0, ())
+    """Nothing in, nothing out."""
+    valid = validate(batch([], a=pa.array([], pa.float32())), ("a",), extra_allowed=False, before=NONE)
+    assert (len(valid.timestamps), valid.values.shape, len(valid.quarantine)) == (0, (0, 1), 0)
 
 
 def test_channels_are_what_is_neither_time_nor_label() -> None:
@@ -215,7 +204,8 @@ def test_no_row_is_lost(rows: list[tuple[Any, ...]], known: list[int]) -> None:
     """Whatever comes: kept, known and quarantined rows add up, and each is where an obvious loop puts it."""
     times, readings, labels = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
     given_rows = batch(times, label=pa.array(labels, pa.int8()), a=pa.array(readings, pa.float64()))
-    valid = validate(given_rows, ("a",), extra_allowed=False, known=np.array(known, np.int64))
+    before = Before(np.array(known, np.int64), newest=known[-1] if known else None)
+    valid = validate(given_rows, ("a",), extra_allowed=False, before=before)
     assert len(valid.timestamps) + valid.known + len(valid.quarantine) == len(rows)
     assert (np.diff(valid.timestamps) > 0).all()
 
@@ -237,7 +227,7 @@ def test_no_row_is_lost(rows: list[tuple[Any, ...]], known: list[int]) -> None:
 
 def test_a_row_in_the_future_goes_to_quarantine() -> None:
     """One clock that jumps ahead must not make every later row late."""
-    valid = validate(batch([10, 20, 500]), ("a", "b"), extra_allowed=False, known=NONE, latest=100)
+    valid = validate(batch([10, 20, 500]), ("a", "b"), extra_allowed=False, before=NONE, latest=100)
     assert valid.timestamps.tolist() == [10, 20]
     assert valid.reasons() == {"timestamp is in the future": 1}
 
@@ -246,4 +236,4 @@ def test_a_row_in_the_future_goes_to_quarantine() -> None:
 def test_a_channel_with_a_name_of_ours_is_refused(name: str) -> None:
     """A channel that would collide with a column of ours refuses its file and says which."""
     with pytest.raises(DataError, match=name):
-        validate(batch([1, 2], **{name: [1.0, 2.0]}), (name,), extra_allowed=False, known=NONE)
+        validate(batch([1, 2], **{name: [1.0, 2.0]}), (name,), extra_allowed=False, before=NONE)

@@ -1,6 +1,7 @@
 """A folder of files in InfluxDB's line protocol: tags name the series, fields are the channels."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def read_lines(
         except (DataError, *READ_ERRORS) as error:
             yield Refusal(origin=path.name, reason=_reason(error))
         else:
-            yield from batches
+            yield from (replace(batch, more=batch is not batches[-1]) for batch in batches)
             channels = channels or (channels_of(batches[0]) if batches else ())
 
 
