@@ -15,7 +15,7 @@ from watchkeeper.sources import FolderSource
 from watchkeeper.watch import NAME
 
 TIME = pa.timestamp("us", tz="UTC")
-READ_ERRORS = (pa.ArrowException, OSError, EOFError)
+READ_ERRORS = (pa.ArrowException, OSError, EOFError, UnicodeDecodeError)
 """What pyarrow raises for a file that is damaged, or written by something that it does not know."""
 
 

@@ -26,9 +26,9 @@ class Pace:
         """Return the pace of times in µs since 1970 UTC."""
         if not len(times):
             return cls()
-        steps = np.diff(times)
-        back = steps[steps < 0]
-        return cls(int(times[0]), int(times[-1]), len(back), int(-back.min(initial=0)))
+        back = np.flatnonzero(times[1:] < times[:-1])
+        before, after = (one.view(np.uint64)[back] for one in (times[:-1], times[1:]))  # a broken clock's steps fit
+        return cls(int(times[0]), int(times[-1]), len(back), int((before - after).max(initial=0)))
 
     def then(self, later: "Pace") -> "Pace":
         """Return the pace of these rows and of those that follow them."""

@@ -430,10 +430,8 @@ def by_hand(row: list[str]) -> tuple[int, list[float]] | None:
     )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(ROW, max_size=12))
-def test_any_table_gives_its_good_rows_and_counts_the_others(rows: list[list[str]]) -> None:
-    """The oracle reads cell by cell with Python's own means: no row more, none less, no reading that differs."""
+def check_table(rows: list[list[str]]) -> None:
+    """Read rows as a file and compare with the obvious reading."""
     text = "timestamp,a,b\n" + "".join(",".join(row) + "\n" for row in rows)
     with tempfile.TemporaryDirectory() as folder:
         batch = one(Path(folder), text)
@@ -462,9 +460,40 @@ def test_any_table_gives_its_good_rows_and_counts_the_others(rows: list[list[str
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.one_of(st.binary(max_size=200), st.binary(max_size=150).map(b"timestamp,a\n2026-01-05,1\n".__add__)))
+@given(st.lists(ROW, max_size=12))
+def test_any_table_gives_its_good_rows_and_counts_the_others(rows: list[list[str]]) -> None:
+    """The oracle reads cell by cell with Python's own means: no row more, none less, no reading that differs."""
+    check_table(rows)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(ROW, max_size=12))
+def test_ten_thousand_tables(rows: list[list[str]]) -> None:
+    """The same for long."""
+    check_table(rows)
+
+
+BYTES = st.one_of(st.binary(max_size=200), st.binary(max_size=150).map(b"timestamp,a\n2026-01-05,1\n".__add__))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(BYTES)
 def test_any_bytes_are_rows_or_a_reason(data: bytes) -> None:
     """Nothing but an error of our own comes out, and what comes in is a finite reading at a time of the calendar."""
+    check_bytes(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(BYTES)
+def test_ten_thousand_files_of_bytes(data: bytes) -> None:
+    """The same for long."""
+    check_bytes(data)
+
+
+def check_bytes(data: bytes) -> None:
+    """Read bytes as a file, wide, long and on a made-up clock."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "pump.csv").write_bytes(data)
         for options in ({}, {"form": "long"}, {"columns": ("a", "b"), "start": START, "interval_s": 1}):

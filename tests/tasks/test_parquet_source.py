@@ -1,3 +1,5 @@
+import math
+import tempfile
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -6,8 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tasks.sources import Batch, read_source
+from tasks.validate import FIRST_US, LAST_US, Before, channels_of, validate
 from watchkeeper.errors import DataError
 from watchkeeper.records import Refusal
 from watchkeeper.sources import ParquetSource
@@ -209,3 +214,142 @@ def test_files_without_a_clock_follow_one_another(tmp_path: Path) -> None:
     assert list(read_source(source, None, (str(first.content), str(second.content)))) == []
     (tmp_path / "s.1.parquet").write_bytes(b"no")
     assert [type(item) for item in read_source(source, None)] == [Refusal]
+
+
+CELLS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
+    "f4": (pa.float32(), st.floats(width=32)),
+    "f8": (pa.float64(), st.floats()),
+    "i8": (pa.int8(), st.integers(-128, 127)),
+    "u8": (pa.uint64(), st.integers(0, 2**64 - 1)),
+    "bool": (pa.bool_(), st.booleans()),
+    "null": (pa.null(), st.none()),
+    "text": (pa.string(), st.text(max_size=3)),
+    "list": (pa.list_(pa.float32()), st.lists(st.floats(width=32), max_size=2)),
+    "word": (pa.dictionary(pa.int8(), pa.string()), st.sampled_from(["x", "y"])),
+}
+CLOCKS = st.one_of(st.none(), st.integers(0, 12), st.sampled_from([-(2**62), 2**62, -1]))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    """A table of a clock, perhaps of another type, and columns of any type, with what a label may hold."""
+    rows = draw(st.integers(0, 8))
+    clock = draw(st.sampled_from([pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.timestamp("ns"), pa.int64()]))
+    columns = {"timestamp": pa.array(draw(st.lists(CLOCKS, min_size=rows, max_size=rows)), pa.int64()).cast(clock)}
+    for name in draw(st.lists(st.sampled_from(["a", "b", "label", "series"]), max_size=3, unique=True)):
+        kind, cells = CELLS[draw(st.sampled_from(sorted(CELLS)))]
+        column = draw(st.lists(st.one_of(st.none(), cells), min_size=rows, max_size=rows))
+        columns[name] = pa.array(column, kind)
+    return pa.table(columns)
+
+
+def check_table(table: pa.Table) -> None:
+    """Read a table as a file and compare with the obvious reading, row by row, or see that it was refused for cause."""
+    with tempfile.TemporaryDirectory() as folder:
+        pq.write_table(table, Path(folder) / "pump.parquet")
+        (item,) = read(Path(folder))
+    clock = table.schema.field("timestamp").type
+    if isinstance(item, Refusal):
+        assert not pa.types.is_timestamp(clock)
+        assert "\n" not in item.reason
+        return
+    names = [name for name in table.column_names if name not in ("timestamp", "label")]
+    plain = {name: table.schema.field(name).type for name in table.column_names if name != "timestamp"}
+    usable = all(pa.types.is_primitive(kind) or pa.types.is_null(kind) for kind in plain.values())
+    try:
+        valid = validate(item, channels_of(item), extra_allowed=False, before=Before())
+    except DataError as error:
+        assert not usable or "series" in names
+        assert "\n" not in str(error)  # noqa: PT017 # the error may come or not
+        return
+    assert usable
+    assert len(valid.timestamps) + len(valid.quarantine) == len(table)
+    wanted: dict[int, list[float]] = {}
+    seen = set()
+    stamps = table["timestamp"].cast(pa.int64()).to_pylist()
+    for row, stamp in enumerate(stamps):
+        # Digits beyond a microsecond are cut, also before 1970.
+        us = None if stamp is None else abs(stamp) // 1000 * (1 if stamp > 0 else -1) if clock.unit == "ns" else stamp
+        first, label = us not in seen, 0
+        seen.add(us)
+        cells = [table[name][row].as_py() for name in names]
+        with np.errstate(over="ignore"):
+            values = [math.nan if cell is None else float(np.float32(float(cell))) for cell in cells]
+        if "label" in table.column_names:
+            cell = table["label"][row].as_py()
+            label = 0 if cell is None or math.isnan(cell) else float(cell)
+        if (
+            us is not None
+            and FIRST_US <= us <= LAST_US
+            and first
+            and label in (-1, 0, 1)
+            and not any(map(math.isinf, values))
+        ):
+            wanted[us] = values
+    assert valid.timestamps.tolist() == sorted(wanted)
+    found = valid.values.astype(np.float64)
+    assert np.array_equal(found, np.array([wanted[us] for us in sorted(wanted)]).reshape(found.shape), equal_nan=True)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(tables())
+def test_any_table_gives_its_good_rows_and_counts_the_others(table: pa.Table) -> None:
+    """Whatever its types: no row more, none less, no reading that differs, or one line that says why."""
+    check_table(table)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(tables())
+def test_ten_thousand_tables(table: pa.Table) -> None:
+    """The same for long."""
+    check_table(table)
+
+
+_written = pa.BufferOutputStream()
+pq.write_table(pa.table({"timestamp": times(40), "a": np.arange(40.0)}), _written)
+WHOLE = _written.getvalue().to_pybytes()
+HARM = st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=6)
+
+
+def check_damaged(harm: list[tuple[int, int]], cut: int) -> None:
+    """Read a damaged file: it is refused in one line, or gives rows that are finite."""
+    data = bytearray(WHOLE)
+    for place, byte in harm:
+        data[place] = byte
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "pump.parquet").write_bytes(bytes(data[: len(data) - cut]))
+        for item in read(Path(folder)):
+            if isinstance(item, Refusal):
+                assert "\n" not in item.reason
+                continue
+            valid = validate(item, channels_of(item), extra_allowed=False, before=Before())
+            assert len(valid.timestamps) + len(valid.quarantine) == len(item.table)
+            assert not np.isinf(valid.values).any()
+
+
+def test_a_column_whose_name_is_no_text_refuses_its_file(tmp_path: Path) -> None:
+    """In one line, and the other file comes in."""
+    pq.write_table(pa.table({"timestamp": times(3), "éé": [1.0, 2.0, 3.0]}), tmp_path / "a.parquet")
+    (tmp_path / "a.parquet").write_bytes(
+        (tmp_path / "a.parquet").read_bytes().replace("éé".encode(), b"\xff\xfe\xff\xfe")
+    )
+    (tmp_path / "b.parquet").write_bytes(WHOLE)
+    refused, batch = read(tmp_path)
+    assert refused.reason.startswith("is no readable Parquet file: 'utf-8' codec can't decode")
+    assert batch.series == "b"
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(HARM, st.one_of(st.just(0), st.integers(1, 100)))
+def test_a_damaged_file_is_refused_or_read(harm: list[tuple[int, int]], cut: int) -> None:
+    """Bytes turned over, an end cut off: never anything but rows or one line."""
+    check_damaged(harm, cut)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(HARM, st.one_of(st.just(0), st.integers(1, 100)))
+def test_ten_thousand_damaged_files(harm: list[tuple[int, int]], cut: int) -> None:
+    """The same for long."""
+    check_damaged(harm, cut)
