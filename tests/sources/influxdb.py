@@ -43,5 +43,9 @@ class InfluxDB(Server):
         """Write points in line protocol, their times in seconds."""
         self._post("/write", params={"db": "plant", "precision": "s"}, content=lines.encode())
 
+    def client(self) -> httpx.Client:
+        """Return what asks the server; the caller closes it."""
+        return httpx.Client(base_url=self.url, auth=("keeper", PASSWORD))
+
     def _post(self, path: str, **what: Any) -> None:
         httpx.post(self.url + path, auth=("keeper", PASSWORD), **what).raise_for_status()

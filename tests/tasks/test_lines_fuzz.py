@@ -83,7 +83,7 @@ def head_of(line: bytes) -> tuple[list[bytes], int]:
 def split_tag(word: bytes) -> tuple[str, str]:
     """Cut a tag at its equals sign."""
     cuts = [at for at, sign in enumerate(word) if sign == ord("=") and word[at - 1 : at] != b"\\"]
-    if len(cuts) != 1 or cuts[0] in (0, len(word) - 1):
+    if not cuts or cuts[0] in (0, len(word) - 1) or any(cut != cuts[0] + 1 for cut in cuts[1:]):
         raise BadLineError
     return shown(word[: cuts[0]], b",= "), shown(word[cuts[0] + 1 :], b",= ")
 
@@ -96,7 +96,7 @@ def field_name(line: bytes, place: int) -> tuple[str, int]:
         if sign == b"\\":
             run = len(line[place:]) - len(line[place:].lstrip(b"\\"))
             following = line[place + run : place + run + 1]
-            if following in SPECIAL and run > 1:
+            if following in SPECIAL and run % 2 == 0:
                 raise BadLineError
             name += line[place : place + run] + (following if following in SPECIAL else b"")
             place += run + (following in SPECIAL)

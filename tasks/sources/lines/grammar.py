@@ -2,23 +2,25 @@
 
 Source: InfluxDB's line protocol reference, https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference.
 Where that leaves a doubt, a line is read as InfluxDB 1.6 reads it, or not at all: a field that stands twice, signs
-behind the quote that ends a text, and two backslashes before a sign that ends the name of a field make it none.
+behind the quote that ends a text, and an even number of backslashes before a sign that ends the name of a field (which
+InfluxDB takes for one thing and then for another) make it none.
 """
 
 import re
 
 MEASUREMENT = rb"(?:[^, \\]|\\[, ]|\\(?![, ]))+"
-TAG_WORD = rb"(?:[^,= \\]|\\[,= ]|\\(?![,= ]))+"
-FIELD_NAME = rb"(?:[^,= \\]|\\[,= ]|\\+(?![,= \\]))+"
+TAG_SIGN = rb"(?:[^,= \\]|\\[,= ]|\\(?![,= ]))"
+TAG = TAG_SIGN + rb"+=(?:=|" + TAG_SIGN + rb")" + TAG_SIGN + rb"*"
+FIELD_NAME = rb"(?:[^,= \\]|(?:\\\\)*+\\[,= ]|\\+(?![,= \\]))+"
 CELL = rb'(?:"(?:[^"\\]|\\.)*"|[^, "=\\]+)'
 BLANKS = rb" [ \t\0]*+"
 FIELD = FIELD_NAME + rb"=" + CELL
-HEAD = re.compile(rb"(" + MEASUREMENT + rb")((?:," + TAG_WORD + rb"=" + TAG_WORD + rb")*)", re.DOTALL)
+HEAD = re.compile(rb"(" + MEASUREMENT + rb")((?:," + TAG + rb")*)", re.DOTALL)
 LINE = re.compile(
     rb"(" + HEAD.pattern + rb")" + BLANKS + rb"(" + FIELD + rb"(?:," + FIELD + rb")*)(?:" + BLANKS + rb"([^ ]+))?",
     re.DOTALL,
 )
-TAGS = re.compile(rb",(" + TAG_WORD + rb")=(" + TAG_WORD + rb")", re.DOTALL)
+TAGS = re.compile(rb",(" + TAG_SIGN + rb"+)=(=?" + TAG_SIGN + rb"*)", re.DOTALL)
 FIELDS = re.compile(rb"(" + FIELD_NAME + rb")=(" + CELL + rb")", re.DOTALL)
 
 FLOAT = re.compile(rb"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
