@@ -5,17 +5,18 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.look import Choice, database, servers, tables, text
+from tasks.look import Choice, database, lines, servers, tables, text
 from tasks.look.benchmark import benchmark_in
 from tasks.look.cost import cost_of
 from tasks.look.found import Channel, Found
-from tasks.look.place import find_place
+from tasks.look.place import LINES, Place, find_place
 from tasks.look.rhythm import rhythm_of, suggest_window
 from tasks.look.roles import Columns
 from tasks.look.suggest import DAY_S, suggest
@@ -62,25 +63,35 @@ def look(place: str, choice: Choice, now: datetime) -> Found:
         about = "all series" if share == 1 else f"{len(trial.series):,} of {count:,} series"
         return _found(name, keys, None, trial, Sample((), share, about), count, notes)
     where = find_place(place, choice)
-    dialect = None
-    if where.found[0].kind == ".parquet":
-        columns = tables.look_into(where, choice)
-    else:
-        dialect, columns = text.look_into(where, choice)
     with tempfile.TemporaryDirectory(prefix="watchkeeper-") as scratch:
-        if dialect is None:
-            sample = tables.take_sample(where, len(columns.channels), Path(scratch))
-            columns, keys, trial = _try(columns, sample, lambda one: tables.source_of(where, one, choice), latest)
-        else:
-            hand = dialect
-            sample = text.take_sample(where, hand, Path(scratch))
-            columns, keys, trial = _try(columns, sample, lambda one: text.source_of(where, hand, one, choice), latest)
+        columns, keys, sample, trial = _in_files(where, choice, latest, Path(scratch))
     _check(trial, place)
     stems = {Path(file.name).name.split(".")[0] for file in where.found}
     count = len(trial.series) if columns.series else len(stems)
     passed = where.passed and not choice.files
     notes = (*columns.notes, *([f"{where.passed:,} other files there are passed over"] if passed else []))
     return _found(where.name, keys, columns, trial, sample, count, notes)
+
+
+def _in_files(
+    where: Place, choice: Choice, latest: int, scratch: Path
+) -> tuple[Columns, dict[str, Any], Sample, Trial]:
+    """Find the columns of files, and try out a part of them: columns, keys of the source, what was tried, what came."""
+    kind = where.found[0].kind
+    if kind == ".parquet":
+        columns = tables.look_into(where, choice)
+        sample = tables.take_sample(where, len(columns.channels), scratch)
+        keys_of = partial(tables.source_of, where, choice)
+    elif kind in LINES:
+        columns, about = lines.look_into(where, choice)
+        sample = text.take_sample(where, None, scratch)
+        keys_of = partial(lines.source_of, about)
+    else:
+        dialect, columns = text.look_into(where, choice)
+        sample = text.take_sample(where, dialect, scratch)
+        keys_of = partial(text.source_of, where, dialect, choice)
+    columns, keys, trial = _try(columns, sample, keys_of, latest)
+    return columns, keys, sample, trial
 
 
 def _in_database(url: str, choice: Choice, latest: int, now: datetime) -> Found:
@@ -132,7 +143,8 @@ def _try(
         trial = Trial(wanted)
         for folder in sample.folders:
             part = source.model_copy(update={"folder": str(folder), "files": "*/*"})
-            trial.add(try_out(read_source(part, None), trial.channels, latest))
+            items = read_source(part, None, stored=Stored(channels=trial.channels))
+            trial.add(try_out(items, trial.channels, latest))
         if not trial.wordy:
             return columns, keys, trial
         left = tuple(name for name in columns.channels if name not in trial.wordy)

@@ -17,7 +17,9 @@ from watchkeeper.lake import Lake
 from watchkeeper.stores import Entry
 
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
-TABLES = (".parquet", ".csv")
+LINES = (".lp", ".line")
+"""Files of InfluxDB's line protocol."""
+TABLES = (".parquet", ".csv", *LINES)
 """Kinds of files that are taken before all others."""
 OTHERS = (".tsv", ".txt", ".dat", ".asc", ".tab")
 CHUNK = 2**16
@@ -144,8 +146,9 @@ def choose(folder: str, files: list[File], choice: Choice, name: str) -> Place:
         found = [file for file in files if matches(file.name, choice.files)]
         if not found:
             raise DataError(f"{folder} holds no file {choice.files}" + _names(files))
-        if len({file.kind == ".parquet" for file in found}) > 1:
-            raise DataError(f"{choice.files} names Parquet files and others in {folder}; a source takes one kind")
+        for several, what in (((".parquet",), "Parquet files"), (LINES, "files of line protocol")):
+            if len({file.kind in several for file in found}) > 1:
+                raise DataError(f"{choice.files} names {what} and others in {folder}; a source takes one kind")
         return Place(folder, choice.files, tuple(found), len(files) - len(found), name)
     visible = [file for file in files if not any(part.startswith(".") for part in Path(file.name).parts)]
     top = [file for file in visible if "/" not in file.name and file.kind in (*TABLES, *OTHERS)]

@@ -98,9 +98,9 @@ def _unbroken(stretch: Stretch, interval_s: float) -> npt.NDArray[np.float64]:
     cuts = np.r_[0, np.flatnonzero(steps > GAP * interval_s) + 1, len(stretch.times)]
     at = int(np.argmax(np.diff(cuts)))
     values = stretch.values[cuts[at] : min(cuts[at + 1], cuts[at] + SAMPLES)].astype(np.float64)
-    level = np.nanmean(values, axis=0, where=np.isfinite(values)) if len(values) else np.zeros(values.shape[1])
-    values = np.where(np.isfinite(values), values, level)
-    moving = np.flatnonzero(np.isfinite(level) & (np.ptp(values, axis=0) > 0))
+    values = values[:, np.isfinite(values).any(axis=0)]  # others have no level
+    values = np.where(np.isfinite(values), values, np.nanmean(values, axis=0, where=np.isfinite(values)))
+    moving = np.flatnonzero(np.ptp(values, axis=0) > 0)
     return values[:, moving[:MOST_CHANNELS]]
 
 

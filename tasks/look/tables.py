@@ -234,7 +234,7 @@ def _stretches(table: pq.ParquetFile, rows: int) -> dict[str, pa.Table]:
     return found
 
 
-def source_of(place: Place, columns: Columns, choice: Choice) -> dict[str, Any]:
+def source_of(place: Place, choice: Choice, columns: Columns) -> dict[str, Any]:
     """Return the keys of the source that differ from their defaults, as a watch file has them."""
     keys: dict[str, Any] = {
         "kind": "parquet",

@@ -108,23 +108,29 @@ def _merged(dialects: list[Dialect]) -> Dialect:
     return replace(dialects[0], decimal=decimal, encoding=encoding)
 
 
-def take_sample(place: Place, dialect: Dialect, scratch: Path) -> Sample:
+def take_sample(place: Place, dialect: Dialect | None, scratch: Path) -> Sample:
     """Put whole files, where they are small, or some stretches of them into folders of their own.
+
+    Args:
+        place: the files.
+        dialect: their hand; None: UTF-8, and nothing stands before their lines.
+        scratch: an empty folder.
 
     Raises:
         DataError: a file cannot be read.
     """
     chosen = spread(place.found)
     each = max(LEAST, BUDGET // len(chosen))
-    wide = dialect.encoding.startswith("utf-16")
+    encoding = "utf-8" if dialect is None else dialect.encoding
+    wide = encoding.startswith("utf-16")
     folders: dict[str, Path] = {}
     looked, length, whole_files = 0, 0.0, 0
     for number, file in enumerate(chosen):
         in_one = bool(file.packing) or wide or file.size <= each
         head, whole, ratio = read_head(file, each if in_one else each // 2)
-        stretches = {"head": head if whole else _whole_lines(head, dialect.encoding)}
+        stretches = {"head": head if whole else _whole_lines(head, encoding)}
         if not in_one:
-            first = _preamble(head, dialect)
+            first = b"" if dialect is None else _preamble(head, dialect)
             stretches["middle"] = first + read_stretch(file, file.size // 2, each // 4)
             stretches["end"] = first + read_stretch(file, file.size - each // 4, each // 4)
         for name, data in stretches.items():
@@ -164,7 +170,7 @@ def _preamble(head: bytes, dialect: Dialect) -> bytes:
     return b"".join(line + b"\n" for line in lines[:at])
 
 
-def source_of(place: Place, dialect: Dialect, columns: Columns, choice: Choice) -> dict[str, Any]:
+def source_of(place: Place, dialect: Dialect, choice: Choice, columns: Columns) -> dict[str, Any]:
     """Return the keys of the source that differ from their defaults, as a watch file has them."""
     keys: dict[str, Any] = {"kind": "csv", "folder": place.folder, "files": place.files}
     if columns.clock is None:

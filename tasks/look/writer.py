@@ -29,6 +29,7 @@ MEANINGS = {
     "url": "of the database; a password is the name of a variable: postgresql://me:$PASSWORD@host/database",
     "version": "of InfluxDB",
     "database": "of the server",
+    "precision": "what the timestamps count, by their size",
     "measurement": "whose fields are the channels",
     "user": "who asks",
     "password": "the variable that holds it",
@@ -59,6 +60,7 @@ KINDS = {
     "influxdb": "InfluxDB: docs/data.md has every key",
     "prometheus": "Prometheus' API, of VictoriaMetrics too: docs/data.md has every key",
     "sql": "a database that SQLAlchemy knows: docs/data.md has every key",
+    "lines": "InfluxDB's line protocol: docs/data.md has every key",
     "parquet": "Parquet files, one series each: docs/data.md has every key",
     "benchmark": "a folder as a benchmark's makers hand it out: docs/data.md",
 }
@@ -248,7 +250,7 @@ def _source(found: Found) -> list[str]:
             why = "as its makers hand it out" if columns is None else "how its times are written"
             why += f": {clock.why}" if clock and clock.why else ""
         lines += _line(key, value, why)
-    if "series" in found.source and found.source["kind"] in ("influxdb", "prometheus"):
+    if "series" in found.source and found.source["kind"] in ("influxdb", "lines", "prometheus"):
         lines = [re.sub("column that names the series.*", "what names the series", line) for line in lines]
     if "queries" in found.source:
         lines += ["", "[source.queries]  # a channel each: one series for each value of `series`; a counter's rate"]

@@ -22,7 +22,8 @@ def init(
     place: Annotated[
         str,
         typer.Argument(
-            help="A file, a folder or s3://bucket/prefix of Parquet or CSV, a benchmark's folder, or a database's URL."
+            help="A file, a folder or s3://bucket/prefix of Parquet, CSV or line protocol, a benchmark's folder, "
+            "or a database's URL."
         ),
     ],
     name: Annotated[str | None, typer.Option(help="What to call the watch; default: what the place is called.")] = None,
