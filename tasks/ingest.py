@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+from tasks.inbox import Inbox
 from tasks.intake import Intake
 from tasks.quality_run import Quality
 from tasks.raw_files import Stock
@@ -38,7 +39,8 @@ def ingest(lake_uri: str, watch: Watch, until: datetime | None = None) -> Ingest
     now = datetime.now(UTC)
     run = _Run(lake, watch, before, now)
     tell = progress_of("ingest")
-    stored = Stored(before.times, before.channels) if before else Stored(channels=watch.channels)
+    inbox = Inbox(lake, watch.name)
+    stored = Stored(before.times, before.channels, inbox) if before else Stored(channels=watch.channels, inbox=inbox)
     for item in read_source(watch.source, until, before.sources if before else (), stored, now):
         if isinstance(item, Refusal):
             run.refuse(item)

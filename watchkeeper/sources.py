@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from watchkeeper.databases import PrometheusSource, SqlSource
 from watchkeeper.influx import InfluxSource
+from watchkeeper.mqtt import MqttSource
 from watchkeeper.table import Table, Words, as_utc, fill, require_zone
 
 UNIX_TIMES = ("unix_s", "unix_ms", "unix_us", "unix_ns")
@@ -181,6 +182,7 @@ Source = Annotated[
     | BenchmarkSource
     | SqlSource
     | PrometheusSource
-    | InfluxSource,
+    | InfluxSource
+    | MqttSource,
     Field(discriminator="kind"),
 ]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tasks.inbox import Inbox
 from tasks.sources.pace import Pace
 from watchkeeper.errors import DataError
 from watchkeeper.records import Refusal
@@ -53,10 +54,12 @@ class Stored:
     Attributes:
         times: of each series the oldest and the newest stored time.
         channels: of the watch, in order; () before the first ingest of a watch that names none.
+        inbox: what a listener has written down; None where there is no lake.
     """
 
     times: Mapping[str, tuple[datetime, datetime]] = field(default_factory=lambda: MappingProxyType({}))
     channels: tuple[str, ...] = ()
+    inbox: Inbox | None = None
 
 
 def read_source(

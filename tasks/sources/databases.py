@@ -19,8 +19,9 @@ from watchkeeper.clock import to_datetime, to_microseconds
 from watchkeeper.databases import DatabaseSource, PrometheusSource, SqlSource, time_of
 from watchkeeper.errors import DataError, WatchError
 from watchkeeper.influx import InfluxSource
+from watchkeeper.mqtt import MqttSource
 
-Database = SqlSource | PrometheusSource | InfluxSource
+Database = SqlSource | PrometheusSource | InfluxSource | MqttSource
 Ask = Callable[[int, int], Iterable[Batch]]
 """Asks for the rows with start <= timestamp < end, both in µs since 1970 UTC: one batch a series, in any order.
 
@@ -100,7 +101,7 @@ def read_database(source: Database, until: datetime | None, stored: Stored, now:
         resampler = Resampler(rule, span.start, newest)
     names: dict[str, str] = {}
     found = False
-    with _open(source, stored.channels) as ask:
+    with _open(source, stored) as ask:
         for start, end in Span(span.start - before, span.end).stretches(length):
             batches = [named(batch, names) for batch in ask(start, end) if len(batch.table)]
             for batch in resampler.take(batches, start, end) if resampler else sorted(batches, key=_series):
@@ -114,18 +115,22 @@ def read_database(source: Database, until: datetime | None, stored: Stored, now:
         )
 
 
-def _open(source: Database, channels: tuple[str, ...]) -> AbstractContextManager[Ask]:
+def _open(source: Database, stored: Stored) -> AbstractContextManager[Ask]:
     if source.kind == "sql":
         from tasks.sources.sql import open_sql
 
-        return open_sql(source, channels)
+        return open_sql(source, stored.channels)
     if source.kind == "prometheus":
         from tasks.sources.prometheus import open_prometheus
 
         return open_prometheus(source)
+    if source.kind == "mqtt":
+        from tasks.sources.mqtt import open_mqtt
+
+        return open_mqtt(source, stored)
     from tasks.sources.influx import open_influx
 
-    return open_influx(source, channels)
+    return open_influx(source, stored.channels)
 
 
 def _series(batch: Batch) -> str:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.sources import Batch
 from tasks.sources.cells import Layout
@@ -73,3 +74,14 @@ def pivot(batch: Batch, channel: pa.Array, value: str, layout: Layout) -> Batch:
         np.r_[rows[good][first], rows[bad]],
         np.r_[np.full(len(moments), "", dtype=object), reasons[bad]],
     )
+
+
+def side_by_side(batch: Batch, channel: pa.Array, value: str, channels: tuple[str, ...]) -> Batch:
+    """Do the same for a watch whose channels are known: each has its column, also where it has no reading."""
+    others = tuple(set(pc.unique(channel).to_pylist()) - {*channels, None})
+    wide = pivot(batch, channel, value, Layout(ignore=others))
+    table = wide.table
+    for name in channels:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table), pa.float32()))
+    return Batch(batch.series, batch.origin, table, None, None, wide.reasons)

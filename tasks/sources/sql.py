@@ -6,17 +6,15 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
 from tasks.sources import Batch
-from tasks.sources.cells import Layout
 from tasks.sources.databases import Ask
 from tasks.sources.folder import first_line
-from tasks.sources.long_form import pivot
+from tasks.sources.long_form import side_by_side
 from tasks.sources.sql_cells import PER_SECOND, Part, joined, to_part
 from watchkeeper.clock import to_datetime
 from watchkeeper.databases import SqlSource
@@ -197,15 +195,4 @@ def _by_series(parts: list[Part], source: SqlSource, channels: tuple[str, ...]) 
     for series, rows in zip(coded.dictionary.to_pylist(), np.split(order, ends[:-1]), strict=True):
         part = whole if len(rows) == len(order) and (np.diff(rows) > 0).all() else whole.take(rows)
         batch = Batch(series, series, part.table(), reasons=part.reasons)
-        yield batch if part.channel is None else _side_by_side(batch, part.channel, source, channels)
-
-
-def _side_by_side(batch: Batch, channel: pa.Array, source: SqlSource, channels: tuple[str, ...]) -> Batch:
-    """Put readings of a moment side by side: each channel of the watch has its column, also where it has no reading."""
-    others = tuple(set(pc.unique(channel).to_pylist()) - {*channels, None})
-    wide = pivot(batch, channel, source.value, Layout(ignore=others))
-    table = wide.table
-    for name in channels:
-        if name not in table.column_names:
-            table = table.append_column(name, pa.nulls(len(table), pa.float32()))
-    return Batch(batch.series, batch.origin, table, None, None, wide.reasons)
+        yield batch if part.channel is None else side_by_side(batch, part.channel, source.value, channels)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from influxdb import InfluxDB
+from mosquitto import Mosquitto
 from postgres import PACKAGE, PASSWORD, Postgres
 from range_servers import KINDS, RangeServer
 from servers import free_port, program
@@ -65,6 +66,17 @@ def dying_influxdb(tmp_path: Path) -> Iterator[InfluxDB]:
     server = InfluxDB(tmp_path)
     server.start()
     server.prepare()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """An MQTT broker for a test alone, which may stop and start it."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    server = Mosquitto(folder)
+    server.start()
     yield server
     server.stop()
 

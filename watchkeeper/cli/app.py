@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from watchkeeper import __version__
-from watchkeeper.cli import collect, doctor, fabricate, init, label, notify, quarantine, stack
+from watchkeeper.cli import collect, doctor, fabricate, init, label, listen, notify, quarantine, stack
 from watchkeeper.errors import BadInputError, WatchkeeperError
 
 app = typer.Typer(
@@ -161,6 +161,7 @@ app.command()(init.init)
 app.command()(label.questions)
 app.command()(label.answer)
 app.command()(label.label)
+app.command()(listen.listen)
 app.command()(notify.notify)
 app.command()(quarantine.quarantine)
 

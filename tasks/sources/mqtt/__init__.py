@@ -1,0 +1,79 @@
+"""MQTT: what a listener has written into the inbox, asked for as any database is."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.inbox import Inbox
+from tasks.sources import Batch, Stored
+from tasks.sources.databases import Ask
+from tasks.sources.folder import TIME
+from tasks.sources.long_form import side_by_side
+from tasks.sources.mqtt.decode import Reading, body_of, clock_of, numeric_keys, readings_of, times_of
+from watchkeeper.errors import DataError, WatchError
+from watchkeeper.mqtt import MqttSource
+
+
+@contextmanager
+def open_mqtt(source: MqttSource, stored: Stored) -> Iterator[Ask]:
+    """Look into the inbox, and give what asks.
+
+    Raises:
+        DataError: nobody has listened yet.
+        WatchError: the watch file names no channels.
+    """
+    inbox = stored.inbox
+    if inbox is None:
+        raise DataError("messages come from an inbox, which only a watch with a lake has; use `watchkeeper ingest`")
+    files, clock = inbox.files(), clock_of(source)
+    if not files and not stored.times:
+        raise DataError(
+            f"nothing was heard yet of {', '.join(source.topics)}; "
+            f"start `watchkeeper listen --watch {inbox.watch}` and leave it running"
+        )
+    if not stored.channels:
+        raise WatchError(f'kind = "mqtt" needs `channels` in the watch file{_heard(inbox, source)}')
+
+    def ask(start: int, end: int) -> Iterator[Batch]:
+        found: dict[str, list[tuple[int, Reading]]] = {}
+        known = set()
+        for messages in inbox.read(file for file in files if file.may_hold(start, end, clock)):
+            bodies = [body_of(message.payload) for message in messages]
+            us, reasons = times_of(messages, bodies, source)
+            for reading in readings_of(messages, bodies, reasons, source, stored.channels):
+                time, message = int(us[reading.message]), messages[reading.message]
+                # What is sent twice, by a device or by the broker, is one reading.
+                what = message.topic, time, reading.channel, str(reading.value)
+                if start <= time < end and what not in known:
+                    known.add(what)
+                    found.setdefault(reading.series, []).append((time, reading))
+        for series, readings in found.items():
+            yield _batch(series, readings, stored.channels)
+
+    yield ask
+
+
+def _batch(series: str, found: list[tuple[int, Reading]], channels: tuple[str, ...]) -> Batch:
+    times = pa.array([time for time, _ in found], pa.int64()).cast(TIME)
+    readings = [reading for _, reading in found]
+    table = pa.table({
+        "timestamp": times,
+        "value": pa.array([reading.value for reading in readings], pa.float64()),
+        "label": pa.array([reading.label for reading in readings], pa.float64()),
+    })  # fmt: skip
+    reasons = np.array([reading.reason for reading in readings], dtype=object)
+    channel = pa.array([reading.channel for reading in readings], pa.string())
+    return side_by_side(Batch(series, series, table, reasons=reasons), channel, "value", channels)
+
+
+def _heard(inbox: Inbox, source: MqttSource) -> str:
+    """Say which channels the newest messages have."""
+    if source.channel is not None:
+        return ""
+    bodies = [body_of(message.payload) for messages in inbox.read(inbox.files()[-1:]) for message in messages]
+    named = {key for body in bodies if isinstance(body, Mapping) for key in numeric_keys(body)}
+    named |= {source.value for body in bodies if isinstance(body, float)}
+    own = {source.time, source.label, source.series if isinstance(source.series, str) else None}
+    return f"; the newest messages have {', '.join(sorted(named - own)[:12]) or 'none'}"
