@@ -7,15 +7,18 @@ started again, it ends where it would have ended.
 
 import getpass
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from tasks import runs
 from tasks.collect_plan import FOLDERS, Found, Going, Kind, KnownVersion, Made, mark, plan
 from tasks.rows import read_snapshot
+from tasks.sources.mqtt import never_asked
 from tasks.step import step
 from watchkeeper.doctor import PROBES
 from watchkeeper.lake import Lake
+from watchkeeper.mqtt import MqttSource
 from watchkeeper.progress import progress_of
 from watchkeeper.promotion import read_audit, write_audit
 from watchkeeper.records import Decision, Prepared, Record
@@ -71,7 +74,7 @@ def collect(
     given = {"versions": keep, "grace_hours": older_than_hours}
     rule = watch.keep.model_copy(update={name: value for name, value in given.items() if value is not None})
     now = datetime.now(UTC)
-    found = look(lake, registry, watch.name)
+    found = look(lake, registry, watch, now)
     going = _plan(lake, found, rule, now)
     if not dry_run:
         versions = [one for one in going if one.kind == Kind.VERSION]
@@ -79,7 +82,7 @@ def collect(
             _delete_version(lake, registry, watch.name, one)
         if versions:
             # Somebody may have rolled back to one of them meanwhile: what the registry names now has all it needs.
-            found = look(lake, registry, watch.name)
+            found = look(lake, registry, watch, now)
             rule = rule.model_copy(update={"versions": max(1, len(found.versions))})
             going = [*versions, *_plan(lake, found, rule, now)]
         tell = progress_of("collect")
@@ -97,10 +100,11 @@ def _plan(lake: Lake, found: Found, rule: KeepRule, now: datetime) -> list[Going
     return plan(found, staying, snapshots, rule, now)
 
 
-def look(lake: Lake, registry: Registry, watch: str) -> Found:
+def look(lake: Lake, registry: Registry, watch: Watch, now: datetime) -> Found:
     """Read what there is of a watch."""
-    entries = {kind: lake.entries(folder.format(watch)) for kind, folder in FOLDERS.items()}
-    lines = registry.versions(watch)
+    name = watch.name
+    entries = {kind: lake.entries(folder.format(name)) for kind, folder in FOLDERS.items()}
+    lines = registry.versions(name)
     versions = [
         KnownVersion(
             number=line.version,
@@ -120,22 +124,27 @@ def look(lake: Lake, registry: Registry, watch: str) -> Found:
             made[path.parts[2]] = Made(record.snapshot, record.folder)
     named = {
         str(value).removeprefix(f"{lake.uri}/")
-        for decision in read_audit(lake, watch)
+        for decision in read_audit(lake, name)
         for value in decision.evidence.values()
         if value
     }
-    ours = tuple(f"{folder.format(watch)}/" for folder in FOLDERS.values())
+    ours = tuple(f"{folder.format(name)}/" for folder in FOLDERS.values())
     leftovers = [entry for entry in lake.leftovers() if entry.key.startswith(ours)]
-    return Found(
-        watch=watch,
+    found = Found(
+        watch=name,
         entries=entries,
         versions=versions,
         runs=made,
-        questions=lake.list(f"queue/{watch}"),
+        questions=lake.list(f"queue/{name}"),
         named=frozenset(named),
-        registry_runs=registry.runs_without_version(watch),
+        registry_runs=registry.runs_without_version(name),
         leftovers=[*leftovers, *lake.entries(PROBES)],
     )
+    if not isinstance(watch.source, MqttSource) or found.latest is None:
+        return found
+    times = read_snapshot(lake, name, found.latest).times
+    keys = [entry.key for entry in entries[Kind.INBOX]]
+    return replace(found, never_asked=frozenset(never_asked(watch.source, times, keys, now)))
 
 
 def _delete(

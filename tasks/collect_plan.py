@@ -31,6 +31,7 @@ class Kind(StrEnum):
     ANSWERS = "answers"
     SNAPSHOT = "snapshot"
     RAW = "raw rows"
+    INBOX = "messages"
     SCORES = "scores"
     STATE = "score state"
     REPORT = "report"
@@ -45,6 +46,7 @@ FOLDERS = {
     Kind.ANSWERS: "labels/watch={}",
     Kind.SNAPSHOT: "snapshots/{}",
     Kind.RAW: "raw/watch={}",
+    Kind.INBOX: "inbox/{}",
     Kind.SCORES: "scores/watch={}",
     Kind.STATE: "states/watch={}",
     Kind.REPORT: "reports/{}",
@@ -91,6 +93,7 @@ class Found:
         named: keys that audit records name.
         registry_runs: runs of the registry without a version: their id and when they began.
         leftovers: unpublished objects, and what probes left behind.
+        never_asked: keys of messages that no ingest will ask for.
     """
 
     watch: str
@@ -101,6 +104,7 @@ class Found:
     named: frozenset[str] = frozenset()
     registry_runs: Sequence[tuple[str, datetime]] = ()
     leftovers: Sequence[Entry] = ()
+    never_asked: frozenset[str] = frozenset()
 
     @property
     def latest(self) -> str | None:
@@ -172,6 +176,11 @@ def plan(found: Found, staying: Staying, snapshots: Sequence[Snapshot], rule: Ke
             if PurePosixPath(entry.key).stem not in staying.snapshots
         ),
         *_raw(found, snapshots, since),
+        *(
+            Going(Kind.INBOX, entry.key, "taken in, or too late for it", (entry,))
+            for entry in found.entries[Kind.INBOX]
+            if entry.key in found.never_asked and entry.modified <= since
+        ),
         *_scores(found, staying, snapshots, rule, since),
         *_states(found, staying, since),
         *_reports(found, staying, rule, now),

@@ -84,6 +84,12 @@ def span_of(
     return Span(to_microseconds(start), to_microseconds(end))
 
 
+def asked_from(source: DatabaseSource, times: Mapping[str, tuple[datetime, datetime]], now: datetime) -> int:
+    """Return the time in µs since 1970 UTC before which no ingest asks any more, once something is stored."""
+    rule = Rule.of(source)
+    return span_of(source, None, times, now).start - (rule.before if rule else 0)
+
+
 def read_database(source: Database, until: datetime | None, stored: Stored, now: datetime) -> Iterator[Batch]:
     """Read what the database has beyond what is stored, in the order of time.
 

@@ -20,6 +20,7 @@ import pytest
 from mosquitto import PASSWORD, Mosquitto
 from servers import program
 
+from tasks.collect import collect
 from tasks.inbox import Inbox
 from tasks.ingest import ingest
 from tasks.listen import listener as listener_module
@@ -344,6 +345,39 @@ def test_a_watch_file_that_was_wrong_is_mended(lake: Lake, mosquitto: Mosquitto)
     with pytest.raises(DataError, match="no usable row"):
         ingest(lake.uri, wrong)
     assert ingest(lake.uri, right).rows == 20
+
+
+def test_messages_go_once_no_ingest_can_ask_for_them(lake: Lake, mosquitto: Mosquitto, fresh_database: Path) -> None:
+    """Not before they are taken in, nor while they are young; what may come late, or be held, stays; no row changes."""
+    every, hold = {"every_s": 60, "late_s": 120}, {"gap": "hold", "hold_s": 180}
+    some = watch(mosquitto.url, **every, **hold)
+
+    def publish(*minutes: int) -> None:
+        for minute in minutes:  # a file each
+            with listening(lake, some) as listener:
+                mosquitto.publish([("plant/a", reading(60 * minute, a=minute, b=0))])
+                listener.until(lambda one: one.counts.messages == 1)
+
+    def collected(hours: float = 0) -> int:
+        before = len(Inbox(lake, "unit").files())
+        collect(lake.uri, f"sqlite:///{fresh_database}", some, older_than_hours=hours)
+        return before - len(Inbox(lake, "unit").files())
+
+    publish(0, 1, 3, 10)
+    assert collected() == 0
+    ingest(lake.uri, some, START + timedelta(minutes=8))
+    assert rows_of(lake, "a").values[:, 0].tolist() == [0, 1, 1, 3, 3, 3, 3]
+    assert collected(hours=1) == 0
+    assert collected() == 1  # the newest row is of 6 min; of 2 min late and 3 min held, 1 min may be asked for again
+    ingest(lake.uri, some, START + timedelta(minutes=15))
+    assert rows_of(lake, "a").values[:, 0].tolist() == [0, 1, 1, 3, 3, 3, 3, 10, 10, 10, 10]
+    assert collected() == 2
+    publish(11)
+    done = ingest(lake.uri, some, START + timedelta(minutes=15))
+    assert done.quarantined == {"late: differs from what is stored for its time": 3}
+    other = Watch(name="unit", source={"kind": "plant", "start": START})
+    collect(lake.uri, f"sqlite:///{fresh_database}", other, older_than_hours=0)
+    assert len(Inbox(lake, "unit").files()) == 2
 
 
 def test_readings_of_other_topics_share_a_bin(lake: Lake, mosquitto: Mosquitto) -> None:

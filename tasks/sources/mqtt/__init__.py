@@ -1,14 +1,15 @@
 """MQTT: what a listener has written into the inbox, asked for as any database is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 
-from tasks.inbox import Inbox
+from tasks.inbox import Inbox, described
 from tasks.sources import Batch, Stored
-from tasks.sources.databases import Ask
+from tasks.sources.databases import Ask, asked_from
 from tasks.sources.folder import TIME
 from tasks.sources.long_form import side_by_side
 from tasks.sources.mqtt.decode import Reading, body_of, clock_of, numeric_keys, readings_of, times_of
@@ -53,6 +54,22 @@ def open_mqtt(source: MqttSource, stored: Stored) -> Iterator[Ask]:
             yield _batch(series, readings, stored.channels)
 
     yield ask
+
+
+def never_asked(
+    source: MqttSource, times: Mapping[str, tuple[datetime, datetime]], keys: Iterable[str], now: datetime
+) -> Iterator[str]:
+    """Give the files of an inbox that no ingest will ask for.
+
+    Args:
+        source: as the watch file has it.
+        times: of each series the oldest and the newest stored time; nothing stored, nothing given.
+        keys: of the files.
+        now: aware.
+    """
+    if times:
+        start, clock = asked_from(source, times, now), clock_of(source)
+        yield from (key for key in keys if described(key).latest(clock) < start)
 
 
 def _batch(series: str, found: list[tuple[int, Reading]], channels: tuple[str, ...]) -> Batch:
