@@ -3,7 +3,8 @@
 Measured are the sources alone and the whole ingest.
 
 The report on their quality is a part of the ingest; it is measured alone too, on readings that hardly repeat and on
-coarse ones (steps of a standard deviation), whose many short runs it has to count.
+coarse ones (steps of a standard deviation), whose many short runs it has to count. So is the writing of both, beside
+pyarrow's own way.
 
     python benchmarks/ingest.py [--rows 400000] [--repeats 3] [--out figures.json]
 
@@ -31,15 +32,18 @@ from tasks.ingest import ingest
 from tasks.quality import Tally
 from tasks.quality_findings import figures, findings
 from tasks.quality_report import QualityReport, page
+from tasks.rows import to_table
 from tasks.sources import Batch, read_source
 from tasks.sources.pace import Pace
+from watchkeeper.lake import parquet_bytes
 from watchkeeper.sources import CsvSource, LinesSource, ParquetSource
 from watchkeeper.watch import Watch
 
 CHANNELS = 20
-PARQUET_BAR = 500_000  # rows a CPU-second, from the file to a batch
+PARQUET_BAR = 500_000  # rows a CPU-second, from the file into the lake
 CSV_BAR = 0.7  # of pyarrow.csv's own speed
 START_US = 1_700_000_000_000_000
+DAY_ROWS = 86_400  # rows of a raw file
 
 
 def write_files(folder: Path, rows: int, seed: int) -> None:
@@ -91,8 +95,15 @@ def bare(path: Path) -> int:
     return len(pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(column_types=types)))
 
 
-def measure(rows: int, repeats: int, seed: int) -> dict[str, float]:
-    """Return rows a CPU-second of each way in."""
+def by_default(table: pa.Table) -> bytes:
+    """Return a table as pyarrow writes it unless it is told otherwise, with the lake's compression."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def measure(rows: int, repeats: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return rows a CPU-second of each way in, and bytes a reading of each way to write."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder, rows, seed)
@@ -101,12 +112,27 @@ def measure(rows: int, repeats: int, seed: int) -> dict[str, float]:
         fine = np.stack([column.to_numpy() for column in table.columns[1:]], axis=1)
         coarse, clock = fine.round(-1), table["timestamp"].cast(pa.int64()).to_numpy()
         text = CsvSource(kind="csv", folder=str(folder / "csv"))
+        stored = {
+            name: to_table(clock, values, tuple(table.column_names[1:]))
+            for name, values in (("fine", fine), ("coarse", coarse))
+        }
+        sizes: dict[str, float] = {}
+
+        def write(way: str, name: str, to_bytes: Callable[[pa.Table], bytes]) -> int:
+            days = (stored[name].slice(first, DAY_ROWS) for first in range(0, rows, DAY_ROWS))
+            sizes[f"{way}, {name}"] = sum(len(to_bytes(day)) for day in days) / rows / CHANNELS
+            return rows
+
         lines = LinesSource(kind="lines", folder=str(folder / "lines"), series=("unit",))
         ways: dict[str, Callable[[], int]] = {
             "parquet, source": lambda: read(parquet),
             "parquet, ingest": lambda: take_in(parquet),
             "quality report alone": lambda: judge(clock, fine),
             "quality report alone, coarse": lambda: judge(clock, coarse),
+            "written as the lake does, fine": lambda: write("lake", "fine", parquet_bytes),
+            "written as pyarrow does, fine": lambda: write("pyarrow", "fine", by_default),
+            "written as the lake does, coarse": lambda: write("lake", "coarse", parquet_bytes),
+            "written as pyarrow does, coarse": lambda: write("pyarrow", "coarse", by_default),
             "csv, pyarrow alone": lambda: bare(folder / "csv" / "pump.csv"),
             "csv, source": lambda: read(text),
             "csv, ingest": lambda: take_in(text),
@@ -121,7 +147,7 @@ def measure(rows: int, repeats: int, seed: int) -> dict[str, float]:
                 spent[way].append(time.process_time() - before)
                 if found != rows:
                     raise SystemExit(f"{way}: {found:,} rows came in of {rows:,}")
-        return {way: rows / min(times) for way, times in spent.items()}
+        return {way: rows / min(times) for way, times in spent.items()}, sizes
 
 
 def main() -> None:
@@ -132,7 +158,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
-    speed = measure(options.rows, options.repeats, options.seed)
+    speed, sizes = measure(options.rows, options.repeats, options.seed)
     share = speed["csv, source"] / speed["csv, pyarrow alone"]
     table = Table(
         title=f"{options.rows:,} rows of {CHANNELS} channels, rows a CPU-second", title_justify="left", box=None
@@ -140,7 +166,7 @@ def main() -> None:
     for heading in ("way", "rows/CPU-s", "bar"):
         table.add_column(heading, justify="left" if heading == "way" else "right")
     bars = {
-        "parquet, source": (PARQUET_BAR, speed["parquet, source"] >= PARQUET_BAR),
+        "parquet, ingest": (PARQUET_BAR, speed["parquet, ingest"] >= PARQUET_BAR),
         "csv, source": (CSV_BAR * speed["csv, pyarrow alone"], share >= CSV_BAR),
     }
     for way, figure in speed.items():
@@ -149,12 +175,15 @@ def main() -> None:
     Console().print(table)
     part = speed["parquet, ingest"] / speed["quality report alone"]
     Console().print(f"quality report: {part:.1%} of an ingest from Parquet")
+    told = ", ".join(f"{way} {size:.2f}" for way, size in sizes.items())
+    Console().print(f"bytes a reading, as written: {told}")
     Console().print(f"csv, source: {share:.0%} of pyarrow.csv's own speed; bar {CSV_BAR:.0%}")
     if options.out:
         figures = {
             "rows": options.rows,
             "channels": CHANNELS,
             "rows_per_cpu_s": speed,
+            "bytes_per_reading": sizes,
             "csv_share": share,
             "quality_share": part,
         }

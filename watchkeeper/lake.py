@@ -270,8 +270,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
 def _encoding(schema: pa.Schema) -> dict[str, Any]:
     """Say how columns are written: readings byte by byte of their floats, times by their steps, words as a dictionary.
 
-    A dictionary of readings that hardly repeat costs four times the CPU time, and more bytes than the readings
-    themselves (benchmarks/ingest.py).
+    A dictionary of readings that hardly repeat costs four times the CPU time and saves no bytes (benchmarks/ingest.py).
     """
     encoding: dict[str, str] = {}
     for field in schema:

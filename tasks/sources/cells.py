@@ -298,8 +298,6 @@ class _Parser:
             pa.ArrowInvalid: a cell does not hold them, or a row has too many cells or too few.
         """
         types = {name: pa.float32() if kind == "number" else pa.string() for name, kind in self._kinds.items()}
-        if "text" in self._kinds.values() and b'"' in bytes(data):
-            raise pa.ArrowInvalid("a text cell may hold lines that a lone quote has swallowed")
         if len(set(self._names)) < len(self._names) or not len(data):
             raise pa.ArrowInvalid("columns are told apart by their places, and no rows by nothing")
         if len(self._layout.time) == 1 and self._layout.format is None:
@@ -310,6 +308,8 @@ class _Parser:
             at = self._names.index(time)
             zoned = at < len(line) and re.search(ZONED, line[at]) and ":" in line[at]
             types[time] = pa.timestamp("us", "UTC" if zoned else None)
+        if pa.string() in types.values() and b'"' in bytes(data):  # a time or a number with a line end is neither
+            raise pa.ArrowInvalid("a text cell may hold lines that a lone quote has swallowed")
         return pacsv.read_csv(
             pa.BufferReader(data),
             read_options=_read_options(self._names, len(data)),

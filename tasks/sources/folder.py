@@ -15,6 +15,8 @@ from watchkeeper.sources import FolderSource
 from watchkeeper.watch import NAME
 
 TIME = pa.timestamp("us", tz="UTC")
+WINDOW = 64 * 2**20
+"""Bytes of a file that are looked at at once."""
 READ_ERRORS = (pa.ArrowException, OSError, EOFError, UnicodeDecodeError)
 """What pyarrow raises for a file that is damaged, or written by something that it does not know."""
 
@@ -72,11 +74,14 @@ def content_of(series: str, paths: Iterable[Path]) -> str | None:
 
 
 def _digest(path: Path) -> str:
+    """Hash a file through windows on it: a third faster than reading into a buffer, and only a window is in memory."""
+    found = hashlib.sha256()
     with path.open("rb") as file:
-        if not path.stat().st_size:
-            return hashlib.sha256().hexdigest()
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # a third faster than reading into a buffer
-            return hashlib.sha256(data).hexdigest()
+        size = path.stat().st_size
+        for start in range(0, size, WINDOW):
+            with mmap.mmap(file.fileno(), min(WINDOW, size - start), access=mmap.ACCESS_READ, offset=start) as data:
+                found.update(data)
+    return found.hexdigest()
 
 
 def bad_name(series: str, origin: str) -> Refusal | None:

@@ -1,5 +1,7 @@
 """However a file is cut into groups, blocks and batches, the same rows come in, and the lake has the same objects."""
 
+import itertools
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +11,7 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,6 +95,34 @@ def test_a_local_clock_may_be_cut_anywhere(minutes: list[int], ordered: bool, gr
     columns = {"timestamp": pa.array(times).cast(pa.timestamp("us")), "a": np.arange(len(times)) * 1.0}
     table = pa.table(columns | {"b": np.ones(len(times)), "label": np.zeros(len(times), np.int8)})
     assert taken_in(table, group, block, [None], "Europe/Berlin") == taken_in(table, 99, 99, [None], "Europe/Berlin")
+
+
+def test_killed_anywhere_the_rerun_ends_as_if_nothing_had_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever write was the last, also between two blocks of a file: the same objects, and none besides."""
+    random = np.random.default_rng(0)
+    rows = [(int(minute), float(minute), int(minute > 40)) for minute in random.permutation(4000)[:60]]
+    pq.write_table(table_of([*rows, (3, np.inf, 0)]), tmp_path / "pump.parquet", row_group_size=20)
+    watch = Watch(name="unit", source={"kind": "parquet", "folder": str(tmp_path)})
+    monkeypatch.setattr("tasks.sources.parquet.BLOCK_ROWS", 7)
+    monkeypatch.setattr("tasks.raw_files.FILE_READINGS", 10)
+    whole, put = Lake((tmp_path / "whole").as_uri()), Lake.put
+    ingest(whole.uri, watch)
+    wanted = {key: whole.get(key) for key in whole.list("")}
+    for stop in range(1, len(wanted) + 1):
+        lake, puts = Lake((tmp_path / f"killed-{stop}").as_uri()), itertools.count(1)
+
+        def die(self: Lake, key: str, data: bytes, stop: int = stop, puts: Iterator[int] = puts) -> None:
+            if next(puts) == stop:
+                raise KeyboardInterrupt
+            put(self, key, data)
+
+        with monkeypatch.context() as killed:
+            killed.setattr(Lake, "put", die)
+            with pytest.raises(KeyboardInterrupt):
+                ingest(lake.uri, watch)
+        assert lake.list("snapshots") == []
+        ingest(lake.uri, watch)
+        assert {key: lake.get(key) for key in lake.list("")} == wanted
 
 
 def test_groups_are_read_in_the_order_of_time(tmp_path: Path) -> None:
