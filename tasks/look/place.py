@@ -222,7 +222,7 @@ def read_head(file: File, size: int) -> tuple[bytes, bool, float]:
                 return data, whole, len(data) / max(1, file.size if whole else raw.tell())
     except (OSError, pa.ArrowException) as error:
         packed = f"; is it packed by {PACKED[file.packing]}?" if file.packing else ""
-        raise DataError(f"cannot be read: {str(error).splitlines()[0]}{packed}") from error
+        raise DataError(f"{file.name} cannot be read: {str(error).splitlines()[0]}{packed}") from error
 
 
 def read_stretch(file: File, start: int, size: int) -> bytes:
@@ -236,7 +236,7 @@ def read_stretch(file: File, start: int, size: int) -> bytes:
             raw.seek(start)
             data: bytes = raw.read(size)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{file.name} cannot be read: {str(error).splitlines()[0]}") from error
     begin = data.find(b"\n") + 1
     end = len(data) if start + size >= file.size else data.rfind(b"\n") + 1
     return data[begin:end]

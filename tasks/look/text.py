@@ -59,6 +59,10 @@ def look_into(place: Place, choice: Choice) -> tuple[Dialect, Columns]:
     for file in spread(place.found):
         try:
             head, whole, _ = read_head(file, HEAD)
+        except DataError as error:
+            failed.append(str(error))
+            continue
+        try:
             dialect = find_dialect(head, whole=whole)
         except DataError as error:
             failed.append(f"{file.name} {error}")

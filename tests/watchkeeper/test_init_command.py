@@ -1,5 +1,7 @@
 """`watchkeeper init` as it is typed: what it writes and prints, and what it refuses in one line."""
 
+import gzip
+import random
 import sys
 import tomllib
 from pathlib import Path
@@ -98,3 +100,21 @@ def test_wrong_input_is_one_line(
     assert reason in said.err
     assert len(said.err.strip().splitlines()) == 1
     assert not Path("watches").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.97])
+def test_a_packed_file_that_breaks_off_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """Wherever it breaks off, also behind what is looked at first."""
+    monkeypatch.chdir(tmp_path)
+    noise = random.Random(0)  # noqa: S311 - no secret
+    rows = [
+        f"2026-01-{1 + at // 1440:02d} {at // 60 % 24:02d}:{at % 60:02d}:00,{noise.random()}" for at in range(20_000)
+    ]
+    packed = gzip.compress("\n".join(["timestamp,flow", *rows, ""]).encode())
+    (tmp_path / "pump.csv.gz").write_bytes(packed[: 8 + int(share * len(packed))])
+    assert typed(monkeypatch, "init", "pump.csv.gz") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: pump.csv.gz ")
+    assert len(said.strip().splitlines()) == 1
