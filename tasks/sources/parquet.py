@@ -114,14 +114,15 @@ def _read(one: _Opened, source: ParquetSource, until: datetime | None) -> Iterat
             if keep is not None and pc.all(keep).as_py() is False:
                 whole, batch = False, _filtered(batch, np.flatnonzero(np.asarray(keep)))
             waiting.add(batch)
-            ready = waiting.take(rest if left else None)
-            if ready is None or (left and not len(ready.table)):
-                continue
-            if not left:
-                yield replace(ready, content=one.content if whole else None, pace=pace)
-            else:
+            ready = waiting.take(rest) if left > 0 else None
+            if ready is not None and len(ready.table):
                 yield replace(ready, pace=pace, more=True)
                 pace = None if times is None else Pace()  # it is told once
+        if left:
+            counted = file.metadata.num_rows
+            raise pa.ArrowInvalid(f"its end counts {counted:,} rows, it holds {counted - left:,}")
+        if (ready := waiting.take(None)) is not None:
+            yield replace(ready, content=one.content if whole else None, pace=pace)
 
 
 def _blocks(

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from tasks.ingest import ingest
 from tasks.rows import require_snapshot
-from tasks.sources import Batch, read_source
+from tasks.sources import Batch, parquet, read_source
 from watchkeeper.lake import Lake
-from watchkeeper.records import Ingested
+from watchkeeper.records import Ingested, Refusal
 from watchkeeper.sources import ParquetSource
 from watchkeeper.watch import Watch
 
@@ -178,3 +178,22 @@ def test_a_file_that_cannot_be_read_to_its_end_leaves_nothing(tmp_path: Path) ->
     assert (done.rows, done.quarantined) == (19_999, {"reading is infinite": 1})
     assert require_snapshot(lake, "unit").channels == ("x",)
     assert [key.split("/")[2] for key in lake.list("quarantine")] == ["series=b"]
+
+
+@pytest.mark.parametrize(("blocks", "told"), [(2, 20), (4, 40)])
+def test_a_file_whose_end_counts_other_rows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, told: int
+) -> None:
+    """Nobody can say which rows there should be, so none comes in."""
+    times = pa.array(START + np.arange(30) * MINUTE).cast(ZONED)
+    pq.write_table(pa.table({"timestamp": times, "a": np.arange(30) * 1.0}), tmp_path / "s.parquet")
+    monkeypatch.setattr("tasks.sources.parquet.BLOCK_ROWS", 10)
+    plain = parquet._blocks
+
+    def others(*given: Any) -> Iterator[Any]:
+        yield from itertools.islice(itertools.chain(plain(*given), plain(*given)), blocks)
+
+    monkeypatch.setattr(parquet, "_blocks", others)
+    *before, last = read_source(ParquetSource(kind="parquet", folder=str(tmp_path)), None)
+    assert all(isinstance(batch, Batch) and batch.more for batch in before)
+    assert last == Refusal(origin="s.parquet", reason=f"cannot be read: its end counts 30 rows, it holds {told}")
