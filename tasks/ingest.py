@@ -41,11 +41,13 @@ def ingest(lake_uri: str, watch: Watch, until: datetime | None = None) -> Ingest
     tell = progress_of("ingest")
     inbox = Inbox(lake, watch.name)
     stored = Stored(before.times, before.channels, inbox) if before else Stored(channels=watch.channels, inbox=inbox)
+    read = 0
     for item in read_source(watch.source, until, before.sources if before else (), stored, now):
         if isinstance(item, Refusal):
             run.refuse(item)
         else:
-            tell(0.0, item.origin)
+            read += len(item.table)
+            tell(0.0, f"{item.origin}, {read:,} rows so far")  # nobody knows how many there are
             run.take(item)
     run.end_file()
     if not run.new_files and before is None:

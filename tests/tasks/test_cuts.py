@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from tasks.ingest import ingest
 from tasks.rows import require_snapshot
 from tasks.sources import Batch, parquet, read_source
 from watchkeeper.lake import Lake
+from watchkeeper.progress import listening
 from watchkeeper.records import Ingested, Refusal
 from watchkeeper.sources import ParquetSource
 from watchkeeper.watch import Watch
@@ -197,3 +198,14 @@ def test_a_file_whose_end_counts_other_rows_is_refused(
     *before, last = read_source(ParquetSource(kind="parquet", folder=str(tmp_path)), None)
     assert all(isinstance(batch, Batch) and batch.more for batch in before)
     assert last == Refusal(origin="s.parquet", reason=f"cannot be read: its end counts 30 rows, it holds {told}")
+
+
+def test_a_large_file_shows_how_far_it_is(tmp_path: Path, lake: Lake) -> None:
+    """Block by block, so that somebody who waits sees that something goes on."""
+    times = pa.array(START + np.arange(30) * MINUTE).cast(ZONED)
+    pq.write_table(pa.table({"timestamp": times, "a": np.arange(30) * 1.0}), tmp_path / "s.parquet")
+    listener = Mock()
+    with patch("tasks.sources.parquet.BLOCK_ROWS", 12), listening(listener):
+        ingest(lake.uri, Watch(name="unit", source={"kind": "parquet", "folder": str(tmp_path)}))
+    said = [call.args[2] for call in listener.advanced.call_args_list]
+    assert said == [f"s.parquet, {rows} rows so far" for rows in (12, 24, 30)]
