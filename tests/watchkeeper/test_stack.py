@@ -19,6 +19,7 @@ from watchkeeper.stack import state
 from watchkeeper.stack.deploy import choose_watches
 from watchkeeper.stack.part import Part, choose_port, last_line
 from watchkeeper.stack.state import MARK, Stack
+from watchkeeper.stack.supervise import listeners
 
 STUBBORN = (
     "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
@@ -138,6 +139,49 @@ def test_a_part_that_ends_at_once_again_and_again_is_given_up(tmp_path: Path) ->
         part.keep_up(said.append)
     assert len(said) == 2
     assert all("ended with status 3 and is started again" in line for line in said)
+
+
+def test_a_part_that_is_not_needed_does_not_end_the_others(tmp_path: Path) -> None:
+    """It is tried three times, then after a pause, which is said once, with the last line of its log."""
+    said: list[str] = []
+    command = [sys.executable, "-c", "print('no broker'); raise SystemExit(2)"]
+    part = Part("listen-w", command, tmp_path, dict(os.environ), needed=False)
+    for _ in range(5):
+        wait_until_ended(part)
+        part.keep_up(said.append)
+    assert [line.split(";")[0] for line in said] == [
+        *["listen-w ended with status 2 and is started again"] * 2,
+        "listen-w ends at once and is tried again after 60 s",
+    ]
+    assert said[-1].endswith("listen-w.log says: no broker")
+    part._began -= 61  # the pause is over
+    part.keep_up(said.append)
+    assert len(said) == 4
+    wait_until_ended(part)
+
+
+def test_watches_of_mqtt_get_a_listener(tmp_path: Path) -> None:
+    """And no others; it waits for a broker that is not there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"mqtt://127.0.0.1:{free.getsockname()[1]}"
+    (tmp_path / "house.toml").write_text(f'[source]\nkind = "mqtt"\nurl = "{url}"\ntopics = "house/+"\nseries = 2')
+    (tmp_path / "plant.toml").write_text('[source]\nkind = "plant"\nstart = 2026-01-05')
+    chosen, _ = choose_watches(Settings(watches=tmp_path), [])
+    environment = {**os.environ, "WATCHKEEPER_WATCHES": str(tmp_path), "WATCHKEEPER_HOME": str(tmp_path / "home")}
+    said: list[str] = []
+    (part,) = listeners(chosen, tmp_path, environment, said.append)
+    try:
+        assert said == [f"listener            house: house/+ at {url}"]
+        deadline = time.monotonic() + 30
+        while "trying again" not in (log := part.log.read_text()):
+            assert time.monotonic() < deadline, log
+            part.require_alive()
+            time.sleep(0.05)
+    finally:
+        state.end_processes([part.process] if part.process else [], 10)
+        wait_until_ended(part)
+    assert "ended: 0 messages" in part.log.read_text()
 
 
 def test_a_taken_port_is_refused_where_it_was_asked_for_and_avoided_where_not() -> None:

@@ -25,10 +25,12 @@ Say = Callable[[str], None]
 
 
 class Part:
-    """A process that is kept up, with its log."""
+    """A process that is kept up, with its log. The stack ends with a part that does not stay up, if it is needed."""
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
-        self.name, self.log = name, folder / f"{name}.log"
+    def __init__(
+        self, name: str, command: Sequence[str], folder: Path, environment: dict[str, str], needed: bool = True
+    ) -> None:
+        self.name, self.log, self._needed = name, folder / f"{name}.log", needed
         self._command, self._environment = list(command), environment
         self._quick_ends = 0
         self.start()
@@ -63,16 +65,21 @@ class Part:
             raise WatchkeeperError(f"{self.name} ended with status {status}; {self.log} says: {last_line(self.log)}")
 
     def keep_up(self, say: Say) -> None:
-        """Start it again where it has ended.
+        """Start it again where it has ended; one that is not needed, and ends again and again, after a pause.
 
         Raises:
-            WatchkeeperError: it ended again and again.
+            WatchkeeperError: it is needed, and ended again and again.
         """
         if self._process.poll() is None:
             return
         self._quick_ends = self._quick_ends + 1 if time.monotonic() - self._began < STEADY_S else 1
-        if self._quick_ends >= TRIES:
+        if self._quick_ends >= TRIES and self._needed:
             self.require_alive()
+        if self._quick_ends >= TRIES:
+            if self._quick_ends == TRIES:
+                said = last_line(self.log)
+                say(f"{self.name} ends at once and is tried again after {STEADY_S:.0f} s; {self.log} says: {said}")
+            return
         say(f"{self.name} ended with status {self._process.returncode} and is started again; its log: {self.log}")
         self.start()
 

@@ -17,10 +17,13 @@ import psutil
 from filelock import FileLock, Timeout
 
 from watchkeeper.errors import BusyError, WatchkeeperError
+from watchkeeper.mqtt import MqttSource
 from watchkeeper.settings import Settings
 from watchkeeper.stack import state
+from watchkeeper.stack.deploy import choose_watches
 from watchkeeper.stack.part import HOST, LOOK_S, Part, Say, answers, choose_port, last_line, wait
 from watchkeeper.stack.state import MARK, Stack
+from watchkeeper.watch import Watch
 
 PORT = 4200
 """Prefect's own default."""
@@ -116,8 +119,20 @@ def _start(settings: Settings, stack: Stack, watches: Sequence[str], say: Say, p
     parts.append(Part("worker", [sys.executable, "-m", "prefect", *worker], folder, environment))
     since = json.dumps({"workers": {"last_heartbeat_time": {"after_": datetime.now(UTC).isoformat()}}}).encode()
     wait(lambda: answers(f"{stack.api}/work_pools/{POOL}/workers/filter", since), parts[-1])
+    parts += listeners(choose_watches(settings, watches)[0], folder, environment, say)
     mlflow = _start_mlflow(settings, folder, environment, say, parts) if MLFLOW.is_file() else None
     return stack.model_copy(update={"state": "up", "mlflow": mlflow})
+
+
+def listeners(watches: Sequence[Watch], folder: Path, environment: dict[str, str], say: Say) -> list[Part]:
+    """Start a listener for each watch whose source is MQTT. The others do without it where it does not stay up."""
+    started = []
+    for watch in watches:
+        if isinstance(watch.source, MqttSource):
+            say(f"listener            {watch.name}: {', '.join(watch.source.topics)} at {watch.source.url}")
+            command = [sys.executable, "-m", "watchkeeper", "listen", "--watch", watch.name, "--wait"]
+            started.append(Part(f"listen-{watch.name}", command, folder, environment, needed=False))
+    return started
 
 
 def _start_mlflow(settings: Settings, folder: Path, environment: dict[str, str], say: Say, parts: list[Part]) -> str:
