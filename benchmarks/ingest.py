@@ -14,6 +14,8 @@ reasons for bad rows and no series. Figures are the best of the repeats, in CPU 
 
 import argparse
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -51,7 +53,7 @@ def write_files(folder: Path, rows: int, seed: int) -> None:
     values = np.random.default_rng(seed).normal(50, 10, size=(rows, CHANNELS)).astype(np.float32).round(3)
     times = pa.array(START_US + np.arange(rows) * 1_000_000).cast(pa.timestamp("us"))
     table = pa.table({"timestamp": times} | {f"c{at:02d}": values[:, at] for at in range(CHANNELS)})
-    for kind in ("parquet", "csv", "lines"):
+    for kind in ("parquet", "csv", "lines", "export"):
         (folder / kind).mkdir()
     pq.write_table(table, folder / "parquet" / "pump.parquet")
     pacsv.write_csv(table, folder / "csv" / "pump.csv")
@@ -60,6 +62,10 @@ def write_files(folder: Path, rows: int, seed: int) -> None:
         for row, cells in enumerate(values.tolist()):
             fields = ",".join(f"{name}={cell:.3f}" for name, cell in zip(names, cells, strict=True))
             file.write(f"pump,unit=pump {fields} {(START_US + row * 1_000_000) * 1000}\n")
+    with (folder / "export" / "pump.lp").open("w") as file:  # as InfluxDB exports: a field a line, one behind another
+        for name, column in zip(names, values[: rows // CHANNELS].T.tolist(), strict=True):
+            for row, cell in enumerate(column):
+                file.write(f"pump,unit=pump {name}={cell:.3f} {(START_US + row * 1_000_000) * 1000}\n")
 
 
 def read(source: ParquetSource | CsvSource | LinesSource) -> int:
@@ -102,8 +108,15 @@ def by_default(table: pa.Table) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def measure(rows: int, repeats: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Return rows a CPU-second of each way in, and bytes a reading of each way to write."""
+def peak_gib(folder: Path) -> float:
+    """Return what a process takes at most that reads a folder of line protocol, which is held whole."""
+    # S603: the command is this file, with an argument of its own
+    done = subprocess.run([sys.executable, __file__, "--peak", str(folder)], stdout=subprocess.PIPE, check=True)  # noqa: S603
+    return float(done.stdout)
+
+
+def measure(rows: int, repeats: int, seed: int) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Return rows a CPU-second of each way in, bytes a reading of each way to write, GiB at most of line protocol."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder, rows, seed)
@@ -124,6 +137,7 @@ def measure(rows: int, repeats: int, seed: int) -> tuple[dict[str, float], dict[
             return rows
 
         lines = LinesSource(kind="lines", folder=str(folder / "lines"), series=("unit",))
+        export = lines.model_copy(update={"folder": str(folder / "export")})
         ways: dict[str, Callable[[], int]] = {
             "parquet, source": lambda: read(parquet),
             "parquet, ingest": lambda: take_in(parquet),
@@ -138,16 +152,19 @@ def measure(rows: int, repeats: int, seed: int) -> tuple[dict[str, float], dict[
             "csv, ingest": lambda: take_in(text),
             "line protocol, source": lambda: read(lines),
             "line protocol, ingest": lambda: take_in(lines),
+            "line protocol, a field a line, source": lambda: read(export),
         }
+        wanted = {"line protocol, a field a line, source": rows // CHANNELS}  # as many lines as the others have rows
         spent: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(repeats):  # in turn, so that a busy machine is busy for all
             for way, call in ways.items():
                 before = time.process_time()
                 found = call()
                 spent[way].append(time.process_time() - before)
-                if found != rows:
-                    raise SystemExit(f"{way}: {found:,} rows came in of {rows:,}")
-        return {way: rows / min(times) for way, times in spent.items()}, sizes
+                if found != wanted.get(way, rows):
+                    raise SystemExit(f"{way}: {found:,} rows came in of {wanted.get(way, rows):,}")
+        peaks = {"20 fields a line": peak_gib(folder / "lines"), "a field a line": peak_gib(folder / "export")}
+        return {way: wanted.get(way, rows) / min(times) for way, times in spent.items()}, sizes, peaks
 
 
 def main() -> None:
@@ -157,8 +174,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    parser.add_argument("--peak", type=Path, help="read this folder of line protocol and print the GiB at most")
     options = parser.parse_args()
-    speed, sizes = measure(options.rows, options.repeats, options.seed)
+    if options.peak:
+        read(LinesSource(kind="lines", folder=str(options.peak)))
+        # getrusage would tell the peak of the process that has started this one
+        (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+        print(int(line.split()[1]) / 2**20)  # Linux counts in KiB
+        return
+    speed, sizes, peaks = measure(options.rows, options.repeats, options.seed)
     share = speed["csv, source"] / speed["csv, pyarrow alone"]
     table = Table(
         title=f"{options.rows:,} rows of {CHANNELS} channels, rows a CPU-second", title_justify="left", box=None
@@ -178,6 +202,8 @@ def main() -> None:
     told = ", ".join(f"{way} {size:.2f}" for way, size in sizes.items())
     Console().print(f"bytes a reading, as written: {told}")
     Console().print(f"csv, source: {share:.0%} of pyarrow.csv's own speed; bar {CSV_BAR:.0%}")
+    for how, peak in peaks.items():
+        Console().print(f"line protocol, {options.rows:,} lines, {how}: {peak:.2f} GiB at most")
     if options.out:
         figures = {
             "rows": options.rows,
@@ -186,6 +212,7 @@ def main() -> None:
             "bytes_per_reading": sizes,
             "csv_share": share,
             "quality_share": part,
+            "line_protocol_gib": peaks,
         }
         options.out.write_text(json.dumps(figures, indent=1))
 

@@ -81,6 +81,7 @@ def _read_file(
     if not parts:
         raise DataError("holds no line" + (" that the watch wants" if source.measurement or source.where else ""))
     part, names = judged(joined(parts), parser.fields, channels)
+    parts.clear()  # all of it is in the one part now
     if not names:
         raise DataError("has no field that holds numbers")
     if taken := (RESERVED | {"timestamp", "label"}) & {*names}:

@@ -7,11 +7,13 @@ import numpy as np
 
 from tasks.sources.cells import NO_LABEL, NO_NUMBER
 from tasks.sources.lines.cells import Bools, Reasons
-from tasks.sources.lines.parts import LABEL, Floats, Part
+from tasks.sources.lines.parts import LABEL, Floats, Part, Short
 from tasks.sources.long_form import TWICE
 from tasks.sources.times import Ints
 
 TOO_LARGE = "reading is infinite"
+AT_ONCE = 2**17
+"""Readings that are put into their places together: what is needed for that stays in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ def judged(part: Part, fields: Sequence[str], channels: tuple[str, ...]) -> tupl
     reasons, label = part.reasons.copy(), part.field == LABEL
     known = np.array([name in channels for name in fields] + [False], bool)  # the last stands for the label
     numeric = np.zeros(len(fields) + 1, bool)
-    numeric[part.field[reasons[part.line] == ""]] = True
+    numeric[part.field[(reasons == "")[part.line]]] = True
     wrong = (numeric | known)[part.text_field]
     _note(reasons, part.text_line[wrong & (part.text_field != LABEL)], NO_NUMBER)
     _note(reasons, part.text_line[wrong & (part.text_field == LABEL)], NO_LABEL)
@@ -69,7 +71,7 @@ def judged(part: Part, fields: Sequence[str], channels: tuple[str, ...]) -> tupl
     return without(replace(part, reasons=reasons), some & ~useful & (reasons == "")), names
 
 
-def _note(reasons: Reasons, lines: Ints, why: str) -> None:
+def _note(reasons: Reasons, lines: Ints | Short, why: str) -> None:
     reasons[lines[reasons[lines] == ""]] = why
 
 
@@ -77,7 +79,7 @@ def without(part: Part, left_out: Bools) -> Part:
     """Return a part without some of its lines."""
     if not left_out.any():
         return part
-    stay, place = ~left_out, np.cumsum(~left_out) - 1
+    stay, place = ~left_out, np.cumsum(~left_out, dtype=np.int32) - 1
     read, text = stay[part.line], stay[part.text_line]
     return Part(
         part.rows[stay], part.us[stay], part.timeless[stay], part.series[stay], part.reasons[stay],
@@ -98,22 +100,24 @@ def one_row_a_moment(part: Part, fields: Sequence[str], names: Sequence[str]) ->
         names: of the channels, in order.
     """
     places = {name: at for at, name in enumerate(names)}
-    column = np.array([places.get(name, -1) for name in fields] + [-1], np.int64)[part.field]
+    columns = np.array([places.get(name, -1) for name in fields] + [-1], np.int32)  # the last stands for the label
     reasons = part.reasons.copy()
     moment = _moments(part, reasons == "")
     count = int(moment.max(initial=-1)) + 1
     if count < (moment >= 0).sum():  # a moment has several lines
-        lost = _second_readings(moment[part.line], column, part.line, (count, len(names)))
+        lost = _second_readings(moment[part.line], columns[part.field], part.line, (count, len(names)))
         reasons[lost] = TWICE
         moment[lost] = -1
     good, bad = np.flatnonzero(moment >= 0), np.flatnonzero(moment < 0)
     row = moment.copy()
     row[bad] = count + np.arange(len(bad))
     values = np.full((count + len(bad), len(names)), np.nan, np.float32)
-    read, label = column >= 0, part.field == LABEL
-    values[row[part.line[read]], column[read]] = part.value[read]
     labels = np.full(len(values), np.nan, np.float32)
-    np.fmax.at(labels, row[part.line[label]], part.value[label])
+    for start in range(0, len(part.line), AT_ONCE):
+        line, field, value = (one[start : start + AT_ONCE] for one in (part.line, part.field, part.value))
+        read, label = columns[field] >= 0, field == LABEL
+        values[row[line[read]], columns[field[read]]] = value[read]
+        np.fmax.at(labels, row[line[label]], value[label])
     first = np.empty(count, np.int64)  # line of each moment: the one that stands first
     first[moment[good[::-1]]] = good[::-1]
     lines = np.r_[first, bad]
@@ -143,7 +147,7 @@ def _moments(part: Part, good: Bools) -> Ints:
     return moment
 
 
-def _second_readings(moment: Ints, column: Ints, line: Ints, shape: tuple[int, int]) -> list[int]:
+def _second_readings(moment: Ints, column: Short, line: Short, shape: tuple[int, int]) -> list[int]:
     """Return the lines with a reading of a channel of which their moment has one from a line before.
 
     Args:

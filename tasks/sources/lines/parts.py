@@ -12,6 +12,7 @@ from tasks.sources.lines.cells import Bools, Reasons, numbers, times
 from tasks.sources.times import Ints
 
 Floats = npt.NDArray[np.float32]
+Short = npt.NDArray[np.int32]
 
 NO_LINE = "line is no line protocol"
 LABEL, LEFT_OUT, NO_NAME = -1, -2, -3
@@ -29,8 +30,8 @@ class Part:
         timeless: bool (line,), where there is no time.
         series: int64 (line,), which of the parser's series each is of.
         reasons: why a line cannot be used, "" where it can.
-        line, field, value: int64, int64, float32 (reading,), of each its line, its field or LABEL, its number.
-        text_line, text_field: int64 (text,), of each text its line, and its field or LABEL.
+        line, field, value: int32, int32, float32 (reading,), of each its line, its field or LABEL, its number.
+        text_line, text_field: int32 (text,), of each text its line, and its field or LABEL.
     """
 
     rows: Ints
@@ -38,11 +39,11 @@ class Part:
     timeless: Bools
     series: Ints
     reasons: Reasons
-    line: Ints
-    field: Ints
+    line: Short
+    field: Short
     value: Floats
-    text_line: Ints
-    text_field: Ints
+    text_line: Short
+    text_field: Short
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +79,10 @@ def joined(parts: Sequence[Part]) -> Part:
         np.concatenate([part.timeless for part in parts]),
         np.concatenate([part.series for part in parts]),
         np.concatenate([part.reasons for part in parts]),
-        np.concatenate([part.line + start for part, start in zip(parts, starts, strict=True)]),
+        np.concatenate([part.line + np.int32(start) for part, start in zip(parts, starts, strict=True)]),
         np.concatenate([part.field for part in parts]),
         np.concatenate([part.value for part in parts]),
-        np.concatenate([part.text_line + start for part, start in zip(parts, starts, strict=True)]),
+        np.concatenate([part.text_line + np.int32(start) for part, start in zip(parts, starts, strict=True)]),
         np.concatenate([part.text_field for part in parts]),
     )
 
@@ -150,8 +151,8 @@ class Gathered:
         self._unit = unit
         self._lines = 0
         self._about: list[tuple[Ints, Ints, Ints, Bools, Reasons]] = []
-        self._readings: list[tuple[Ints, int, Floats]] = []
-        self._texts: list[tuple[Ints, int]] = []
+        self._readings: list[tuple[Short, int, Floats]] = []
+        self._texts: list[tuple[Short, int]] = []
 
     def add(self, alike: Alike, codes: Sequence[int]) -> None:
         """Add lines, with the codes of their fields."""
@@ -159,15 +160,15 @@ class Gathered:
         kept = [code for code in codes if code != LEFT_OUT]
         if NO_NAME in codes or b"" in alike.keys or len({*kept}) < len(kept) or len({*alike.keys}) < len(alike.keys):
             reasons[:] = NO_LINE
+        places = np.arange(self._lines, self._lines + len(us), dtype=np.int32)
         for code, cells in zip(codes, alike.cells, strict=True):
             values, text = numbers(cells)
             there = ~np.isnan(values)
             reasons[~there & ~text] = NO_LINE
             if code != LEFT_OUT:
                 with np.errstate(over="ignore"):  # beyond float32 becomes infinite, and is set aside as such
-                    at = np.flatnonzero(there)
-                    self._readings.append((at + self._lines, code, values[at].astype(np.float32)))
-                self._texts.append((np.flatnonzero(text) + self._lines, code))
+                    self._readings.append((places[there], code, values[there].astype(np.float32)))
+                self._texts.append((places[text], code))
         self._about.append((alike.rows, alike.series, us, timeless, reasons))
         self._lines += len(us)
 
@@ -184,9 +185,9 @@ class Gathered:
         self.add_bad([])
         rows, series, us, timeless, reasons = (np.concatenate(column) for column in zip(*self._about, strict=True))
         order = np.argsort(rows, kind="stable")
-        place = np.empty_like(order)
+        place = np.empty(len(order), np.int32)
         place[order] = np.arange(len(order))
-        none = np.empty(0, np.int64)
+        none = np.empty(0, np.int32)
         return Part(
             rows=rows[order],
             us=us[order],
@@ -195,12 +196,12 @@ class Gathered:
             reasons=reasons[order],
             line=place[np.concatenate([none, *[line for line, _, _ in self._readings]])],
             field=np.repeat(
-                np.array([code for _, code, _ in self._readings], np.int64),
+                np.array([code for _, code, _ in self._readings], np.int32),
                 [len(line) for line, _, _ in self._readings],
             ),
             value=np.concatenate([np.empty(0, np.float32), *[value for _, _, value in self._readings]]),
             text_line=place[np.concatenate([none, *[line for line, _ in self._texts]])],
             text_field=np.repeat(
-                np.array([code for _, code in self._texts], np.int64), [len(line) for line, _ in self._texts]
+                np.array([code for _, code in self._texts], np.int32), [len(line) for line, _ in self._texts]
             ),
         )
