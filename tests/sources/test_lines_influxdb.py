@@ -16,6 +16,9 @@ Kept = tuple[int, dict[str, float | str]]
 """The time of a point in µs, and what its fields hold."""
 
 NAMES = st.text(st.sampled_from('ab\\ ,="é'), min_size=1, max_size=5)
+SIGNS = ["a", "b", "é", "\\", "\\\\", "\\,", "\\=", "\\ ", '\\"', '"', " ", "="]
+FIELD_NAMES = st.lists(st.sampled_from(SIGNS), min_size=1, max_size=4).map("".join)
+"""Without a bare comma: InfluxDB counts commas and equals signs, and takes what comes out even for fields."""
 NUMBERS = [
     "1", "-2.5", "1e3", "1.", ".5", "-.5e-2", "+1", "7i", "-7i", "007", "0x10", "1_0", "nan", "inf", "-inf", "1e400",
     "9223372036854775807i", "9223372036854775808i", "1i2", "1.0i", "--1", "1e", ".", "-", "i", "1ee5", "1e5e5", "1\t",
@@ -23,10 +26,14 @@ NUMBERS = [
 ]  # fmt: skip
 TEXTS = ['"x"', '"a, b=c"', '"a\\"b"', '"\\\\"', '"\\', '"', '"x', '""', '"a=1,b=2 5"', '"x"y']
 CELLS = st.one_of(st.sampled_from(["1", "-2.5", "7i", "t", '"x"']), st.sampled_from(NUMBERS + TEXTS))
-FIELDS = st.lists(st.tuples(NAMES, CELLS), min_size=1, max_size=3).map(
+FIELDS = st.lists(st.tuples(FIELD_NAMES, CELLS), min_size=1, max_size=3).map(
     lambda pairs: ",".join(f"{at}{name}={cell}" for at, (name, cell) in enumerate(pairs))
 )
 TAGS = st.lists(st.tuples(NAMES, NAMES).map("=".join), max_size=2).map(lambda tags: "".join(f",{tag}" for tag in tags))
+EVEN = re.compile(r"(?<!\\)(\\\\)+=")
+"""Backslashes before the end of a field's name: where the name ends, InfluxDB tells in two ways."""
+BEHIND = re.compile(r'="(?:[^"\\]|\\.)*"[^, ]')
+"""Signs behind the quote that ends a text, which InfluxDB takes for a part of it."""
 MEASUREMENTS = ["", "", "a", "\\ ", "\\,", "\\=", "=", '"', '\\"', "\\", "\\a", "#", ","]
 """Without two backslashes before a sign: InfluxDB writes those points, and then finds them no more."""
 BLANKS = st.sampled_from([" "] * 6 + ["  ", " \t", "\t"])
@@ -42,19 +49,20 @@ LINES = st.one_of(
 def kept_by_influx(server: InfluxDB, lines: list[str]) -> dict[int, Kept]:
     """Write each line alone, with a measurement of its own; return what is kept of those that leave anything."""
     database = f"d{uuid.uuid4().hex}"
-    asked = {"db": database, "q": "SELECT *::field FROM /.*/", "epoch": "ns"}
+    # A query for each: one for all would take the fields of a name for one, of one type.
+    query = ";".join(f"SELECT *::field FROM /^m{at}x/" for at in range(len(lines)))  # noqa: S608 - numbers
     with server.client() as client:
         client.post("/query", data={"q": f"CREATE DATABASE {database}"})
         for at, line in enumerate(lines):
             client.post("/write", params={"db": database}, content=f"m{at}x{line}".encode())
-        answer = client.post("/query", data=asked).raise_for_status().json()
+        answer = client.post("/query", data={"db": database, "q": query, "epoch": "ns"}).raise_for_status().json()
         client.post("/query", data={"q": f"DROP DATABASE {database}"})
     found = {}
-    for series in answer["results"][0].get("series", []):
-        at = re.match(r"m(\d+)x", series["name"])
-        (row,) = series["values"]
-        fields = {name: cell for name, cell in zip(series["columns"], row, strict=True) if cell is not None}
-        found[int(at[1] if at else -1)] = int(fields.pop("time")) // 1000, fields
+    for at, result in enumerate(answer["results"]):
+        for series in result.get("series", []):
+            (row,) = series["values"]
+            fields = {name: cell for name, cell in zip(series["columns"], row, strict=True) if cell is not None}
+            found[at] = int(fields.pop("time")) // 1000, fields
     return found
 
 
@@ -69,16 +77,15 @@ def kept_by_parser(line: str) -> Kept | None:
     return int(part.us[0]), fields
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(lines=st.lists(LINES, min_size=20, max_size=60))
 def test_a_line_means_what_influxdb_keeps_of_it(influxdb: InfluxDB, lines: list[str]) -> None:
-    """Each field, each number, each time; what one refuses the other does too, but for texts with signs behind them."""
+    """Each field, each number, each time; what one refuses the other does too, but for what grammar.py tells."""
     influx = kept_by_influx(influxdb, lines)
     for at, line in enumerate(lines):
         ours, kept = kept_by_parser(f"m{at}x{line}"), influx.get(at)
         if kept and ours is None:
-            texts = "".join(cell for cell in kept[1].values() if isinstance(cell, str))
-            assert texts.count('"') > line.count('\\"'), line
+            assert BEHIND.search(line) or EVEN.search(line), line
             continue
         if kept:
             cells = kept[1].items()
