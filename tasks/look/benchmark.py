@@ -30,9 +30,15 @@ Known = tuple[dict[str, Any], str, int, tuple[str, ...]]
 def benchmark_in(folder: Path, choice: Choice) -> Known | None:
     """Return source, name, number of series and notes, where a folder is a benchmark's; None where it is none.
 
+    Some repositories have the folder that is meant in `data`.
+
     Raises:
         DataError: it is one, and cannot be a watch as a whole.
     """
+    return next((known for one in (folder, folder / "data") if (known := _known_in(one, choice))), None)
+
+
+def _known_in(folder: Path, choice: Choice) -> Known | None:
     if not folder.is_dir():
         return None
     found: dict[str, list[str]] = {}
