@@ -1,9 +1,13 @@
 """`watchkeeper init` as it is typed: what it writes and prints, and what it refuses in one line."""
 
 import gzip
+import math
 import random
+import re
 import sys
 import tomllib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -118,3 +122,54 @@ def test_a_packed_file_that_breaks_off_is_named(
     said = capsys.readouterr().err
     assert said.startswith("error: pump.csv.gz ")
     assert len(said.strip().splitlines()) == 1
+
+
+def pumps(rows: int) -> list[tuple[datetime, str, float, float, bool]]:
+    """Readings of two pumps, a minute apart: waves, noise, and a jump every 300 rows."""
+    draw = random.Random(0)  # noqa: S311 - no secret
+    return [
+        (
+            datetime(2026, 1, 5, tzinfo=UTC) + timedelta(minutes=at),
+            pump,
+            math.sin(at / 9) + draw.gauss(0, 0.1) + 3 * (at % 300 >= 285),
+            math.cos(at / 9) + draw.gauss(0, 0.1),
+            at % 300 >= 285,
+        )
+        for at in range(rows)
+        for pump in ("p1", "p2")
+    ]
+
+
+def german(rows: int) -> str:
+    lines = [
+        f"{time:%d.%m.%Y %H:%M};{pump};{flow:.3f};{load:.3f}".replace(".", ",").replace(",01,2026", ".01.2026")
+        + f";{'schlecht' if bad else 'gut'}\n"
+        for time, pump, flow, load, bad in pumps(rows)
+    ]
+    return "Zeit;Pumpe;Fluss;Druck;Zustand\n" + "".join(lines)
+
+
+def line_protocol(rows: int) -> str:
+    return "".join(
+        f'pump,unit={pump} flow={flow:.3f},load={load:.3f},label={int(bad)}i,note="x" {int(time.timestamp())}\n'
+        for time, pump, flow, load, bad in pumps(rows)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "written"), [("all.csv", german), ("all.lp", line_protocol)])
+def test_the_watch_that_was_written_is_retrained_and_scores(
+    name: str, written: Callable[[int], str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """From files in any hand to alarms, with nothing mended by hand, and better than chance."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / name).write_text(written(2200))
+    for words in (["init", "plant"], ["retrain", "--watch", "plant"], ["score", "--watch", "plant"]):
+        assert typed(monkeypatch, *words) == 0
+    said = capsys.readouterr().out
+    assert "4,400 new rows" in said
+    assert "version 1 promoted" in said
+    found = dict(re.findall(r"^  (random|combination) +([.0-9]+)", said, re.MULTILINE))  # the last ones are of the mean
+    assert float(found["combination"]) > 2 * float(found["random"])
