@@ -114,3 +114,33 @@ def test_readings_of_the_long_form_add_up(lake: Lake, tmp_path: Path) -> None:
     assert kept + sum(one.quarantined.values()) == len(rows)
     assert (done.new_rows, kept, one.known) == (3, 4, 0)
     assert np.isclose(sum(channel.highest or 0 for channel in one.channels), 3 + 6)
+
+
+def test_lines_of_line_protocol_add_up(lake: Lake, tmp_path: Path) -> None:
+    """A line is a part of a row, or set aside, or left for later; of those stored before, rows are counted."""
+    rows = [
+        "m a=1 0",
+        "m b=2 0",
+        "m a=3 0",
+        "m a=4 60",
+        "m a=x 60",
+        "m",
+        "m b=5 120",
+        "m a=6 7200",
+        "m b=7 7200",
+        "m a=8 -5x",
+    ]
+    (tmp_path / "pump.lp").write_text("\n".join(rows))
+    watch = Watch(name="unit", source={"kind": "lines", "folder": str(tmp_path), "precision": "s"})
+    first = ingest(lake.uri, watch, datetime(1970, 1, 1, 1, tzinfo=UTC))
+    (one,) = report_of(lake).series
+    lines = sum(one.new - channel.missing for channel in one.channels)  # each has one reading
+    assert lines + sum(one.quarantined.values()) + 2 == len(rows)
+    assert one.quarantined == first.quarantined
+    assert one.quarantined == {
+        "channel has two readings at this time": 1, "line is no line protocol": 2, "timestamp cannot be read": 1,
+    }  # fmt: skip
+    second = ingest(lake.uri, watch)
+    (two,) = report_of(lake).series
+    assert (two.new, two.known, second.new_rows, second.rows) == (1, 5, 1, 4)
+    assert two.quarantined == {"line is no line protocol": 1, "timestamp cannot be read": 1}
