@@ -3,6 +3,7 @@
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ BUSY = {"Server unavailable", "Server busy", "Connection rate exceeded", "Quota 
 """Reasons of a broker that may let us in later; others stay until somebody mends something."""
 NO_MQTT_5 = "Unsupported protocol version"
 TAKEN_OVER = "Session taken over"
+
+TOPICS_KNOWN = 10_000
 
 Heard = Callable[[str, bytes, int, bool], None]
 """Told of a message: topic, payload, the packet's number or 0, whether it is sent again."""
@@ -54,6 +57,7 @@ class Broker:
             )
         self._mqtt, self._source, self._id = mqtt, source, client_id
         self._heard, self._passed_over = heard, passed_over
+        self._is_wanted = lru_cache(TOPICS_KNOWN)(self._matches)  # for each message, and topics are few
         self._login = source.login()
         self._client: Client | None = None
         self._said: dict[str, str] = {}
@@ -217,8 +221,11 @@ class Broker:
 
     def _on_message(self, _client: object, _data: object, message: "MQTTMessage") -> None:
         packet = message.mid if message.qos else 0
-        matched = any(self._mqtt.topic_matches_sub(topic, message.topic) for topic in self._source.topics)
-        if message.retain or not matched:  # a session remembers what an earlier watch file had subscribed to
+        if message.retain or not self._is_wanted(message.topic):
             self._passed_over(packet)
         else:
             self._heard(message.topic, bytes(message.payload), packet, message.dup)
+
+    def _matches(self, topic: str) -> bool:
+        """Tell whether the watch file asks for a topic: a session remembers what an earlier one had subscribed to."""
+        return any(self._mqtt.topic_matches_sub(one, topic) for one in self._source.topics)

@@ -11,7 +11,7 @@ from tasks.listen.gathered import Gathered
 from tasks.sources.mqtt.decode import body_of, clock_of, times_of
 from watchkeeper.clock import to_datetime
 from watchkeeper.errors import BusyError, DataError, LakeError, SourceError, WatchError
-from watchkeeper.lake import Lake, digest
+from watchkeeper.lake import Lake, digest_of
 from watchkeeper.mqtt import MqttSource
 from watchkeeper.watch import Watch
 
@@ -50,11 +50,15 @@ class Counts:
 
 
 def client_id_of(source: MqttSource, watch: str, lake_uri: str) -> str:
-    """Return what names the watch's session at the broker: another one for each lake, and the same after a restart."""
+    """Return what names the watch's session at the broker: another one for each lake, and the same after a restart.
+
+    Another one, too, for other topics: a session remembers those that it was subscribed to, and where old and new ones
+    overlap, each message would come twice.
+    """
     if source.client_id is not None:
         return source.client_id
-    place = f"{socket.gethostname()} {lake_uri}" if lake_uri.startswith("file:") else lake_uri
-    return f"watchkeeper-{watch}-{digest(place.encode())[:8]}"
+    host = socket.gethostname() if lake_uri.startswith("file:") else ""
+    return f"watchkeeper-{watch}-{digest_of([host, lake_uri, sorted(source.topics)])[:8]}"
 
 
 class Listener:

@@ -17,6 +17,7 @@ allow_anonymous false
 password_file {folder}/passwords
 persistence true
 persistence_location {folder}/
+max_queued_messages {queue}
 """
 TLS = """
 certfile {folder}/broker.pem
@@ -27,10 +28,10 @@ keyfile {folder}/broker.key
 class Mosquitto(Server):
     """A broker that knows one user, and keeps sessions when it is asked to end."""
 
-    def __init__(self, folder: Path, tls: bool = False) -> None:
+    def __init__(self, folder: Path, tls: bool = False, queue: int = 1000) -> None:
         port = free_port()
         config, passwords = folder / "mosquitto.conf", folder / "passwords"
-        config.write_text((CONFIG + (TLS if tls else "")).format(folder=folder, port=port))
+        config.write_text((CONFIG + (TLS if tls else "")).format(folder=folder, port=port, queue=queue))
         command = [program("mosquitto", PACKAGE), "-c", str(config)]
         subprocess.run(
             [program("mosquitto_passwd", PACKAGE), "-b", "-c", passwords, "keeper", PASSWORD],

@@ -297,6 +297,32 @@ def test_retained_messages_are_no_new_readings(lake: Lake, mosquitto: Mosquitto)
     assert rows_of(lake, "a").values[:, 0].tolist() == [2, 3]
 
 
+def test_other_topics_are_another_session(lake: Lake, mosquitto: Mosquitto) -> None:
+    """Where they overlap with what the old one was subscribed to, messages would come twice."""
+    with listening(lake, by_arrival(mosquitto.url, topics="plant/#")):
+        pass
+    some = by_arrival(mosquitto.url)
+    with listening(lake, some) as listener:
+        mosquitto.publish([("plant/a", "1"), ("plant/a", "2")])
+        listener.until(lambda one: one.counts.messages == 2)
+    time.sleep(0.3)  # longer than late_s
+    assert ingest(lake.uri, some).rows == 2
+
+
+def test_topics_that_a_session_remembers_are_passed_over(lake: Lake, mosquitto: Mosquitto) -> None:
+    """Of one that a watch file names, too: acknowledged, so that they do not come again, and not kept."""
+    with listening(lake, watch(mosquitto.url, client_id="mine")):
+        pass
+    other = watch(mosquitto.url, client_id="mine", topics="other/+")
+    with listening(lake, other) as listener:
+        mosquitto.publish([("plant/a", "1"), ("other/a", "2")])
+        listener.until(lambda one: (one.counts.passed_over, one.counts.messages) == (1, 1))
+    with listening(lake, other) as listener:
+        mosquitto.publish([("other/a", "3")])
+        listener.until(lambda one: one.counts.messages == 1)
+    assert (listener.counts.passed_over, listener.counts.repeated) == (0, 0)
+
+
 def test_messages_without_a_receipt_are_taken_too(lake: Lake, mosquitto: Mosquitto) -> None:
     """Of quality of service 0: while we listen."""
     some = watch(mosquitto.url)
@@ -471,7 +497,8 @@ def test_each_lake_has_a_session_of_its_own(lake: Lake) -> None:
     """And the same one after a restart; a watch file may name it."""
     source = watch("mqtt://broker").source
     names = {client_id_of(source, "a", uri) for uri in (lake.uri, f"{lake.uri}2", "s3://b/x", "s3://b/y")}
-    assert len(names) == 4
+    names |= {client_id_of(watch("mqtt://broker", topics="other/+").source, "a", lake.uri)}
+    assert len(names) == 5
     assert client_id_of(source, "a", lake.uri) in names
     assert client_id_of(watch("mqtt://broker", client_id="mine").source, "a", lake.uri) == "mine"
 
