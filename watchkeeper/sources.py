@@ -159,10 +159,12 @@ class LinesSource(MappedSource):
     where: dict[str, str] = Field(default={}, description="what a tag must hold, where a line has it")
 
     @model_validator(mode="after")
-    def _own_clock(self) -> Self:
+    def _clear(self) -> Self:
         for key in ("zone", "start", "interval_s"):
             if getattr(self, key) is not None:
                 raise ValueError(f"lines have their own clock, in UTC: they need no {key}")
+        if len({*self.rename.values()}) < len(self.rename):
+            raise ValueError("`rename` gives two fields one name")
         return self
 
 

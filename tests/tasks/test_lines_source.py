@@ -249,6 +249,7 @@ def test_series_that_would_share_a_name_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [(b"", "holds no line"), (b"# only\n", "holds no line"), (b'm a="x" 1\n', "no field that holds numbers"),
+     (b"m a=1\nm a=2\nm a=x 1\n", "has no line that can be used: timestamp is missing, 2 times"),
      (b"m timestamp=1 1\n", "a field called timestamp"), (b"\xff\xfem\x00", "is UTF-16")],
 )  # fmt: skip
 def test_a_file_that_gives_no_rows_is_refused(tmp_path: Path, text: bytes, reason: str) -> None:
@@ -258,14 +259,31 @@ def test_a_file_that_gives_no_rows_is_refused(tmp_path: Path, text: bytes, reaso
     assert reason in refused.reason
 
 
-def test_a_mistake_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [('precision = "h"', "precision"), ('zone = "Europe/Berlin"', "need no zone"),
+     ('rename = { a = "x", b = "x" }', "gives two fields one name")],
+)  # fmt: skip
+def test_a_mistake_is_one_line(tmp_path: Path, key: str, reason: str) -> None:
     """In the watch file, and in where the folder is."""
-    (tmp_path / "w.toml").write_text(f'[source]\nkind = "lines"\nfolder = "{tmp_path}"\nprecision = "h"\n')
-    with pytest.raises(WatchError, match="precision") as raised:
+    (tmp_path / "w.toml").write_text(f'[source]\nkind = "lines"\nfolder = "{tmp_path}"\n{key}\n')
+    with pytest.raises(WatchError, match=reason) as raised:
         load_watch("w", tmp_path)
     assert "\n" not in str(raised.value)
     with pytest.raises(DataError, match=r"holds no file \*\.lp"):
         read(tmp_path)
+
+
+def test_what_does_not_fit_the_file_is_said(tmp_path: Path) -> None:
+    """A unit of the clock, and tags, that no line has; some lines without the tags are set aside."""
+    text = lines("m,u=p a=1", "m a=2")
+    assert one(tmp_path, text, precision="s").reason.endswith(
+        "timestamp cannot be read, 2 times; is `precision` right?"
+    )
+    assert one(tmp_path, text, series="v").reason == "no line of it has the tags that name the series: v"
+    unnamed, named = read(tmp_path, series="u")
+    assert (unnamed.series, unnamed.reasons.tolist()) == ("unnamed", ["series is missing or no name"])
+    assert named.table["a"].to_pylist() == [1]
 
 
 def test_blocks_are_joined_without_a_seam(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A folder of files in InfluxDB's line protocol: tags name the series, fields are the channels."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -9,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.sources import Batch
+from tasks.sources.cells import NO_NUMBER
 from tasks.sources.databases import named
 from tasks.sources.delimited import NO_SERIES, PEEK
 from tasks.sources.folder import READ_ERRORS, TIME, content_of, first_line, list_files, stem_of
+from tasks.sources.lines.cells import NO_CLOCK
 from tasks.sources.lines.moments import judged, one_row_a_moment, without
 from tasks.sources.lines.parser import Parser, read_parts
 from tasks.sources.lines.parts import LABEL, joined
@@ -59,6 +62,15 @@ def read_lines(
             channels = channels or (channels_of(batches[0]) if batches else ())
 
 
+def _no_use(reasons: list[str]) -> str:
+    """Say why no line of a file gives a number."""
+    ((reason, count),) = Counter(reasons).most_common(1)
+    if reason in ("", NO_NUMBER):
+        return "has no field that holds numbers"
+    mend = "; is `precision` right?" if reason == NO_CLOCK else ""
+    return f"has no line that can be used: {reason}, {count:,} times{mend}"
+
+
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, DataError) else f"cannot be read: {first_line(error)}"
 
@@ -83,9 +95,12 @@ def _read_file(
     part, names = judged(joined(parts), parser.fields, channels)
     parts.clear()  # all of it is in the one part now
     if not names:
-        raise DataError("has no field that holds numbers")
+        raise DataError(_no_use(part.reasons.tolist()))
     if taken := (RESERVED | {"timestamp", "label"}) & {*names}:
         raise DataError(f"has a field called {min(taken)}, as Watchkeeper's own; `rename` it or add it to `ignore`")
+    good = part.reasons == ""
+    if source.series and good.any() and not part.series[good].any():
+        raise DataError(f"no line of it has the tags that name the series: {', '.join(source.series)}")
     if source.series:
         part.reasons[(part.series == 0) & (part.reasons == "")] = NO_SERIES
     later = np.zeros(len(part.us), bool)
