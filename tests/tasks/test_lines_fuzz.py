@@ -185,7 +185,14 @@ HEADS = [
     "m\\\\,t=\\ ",
     "m,\\=t=1",
 ]
-SIMPLE = st.tuples(st.just("m"), st.sampled_from(["a=1", "a=2,b=3i", "b=4", "a=1,b=2", 'a=1,c="x"', 'c="x"']), STAMPS)
+SIMPLE = st.tuples(
+    st.just("m"),
+    st.one_of(
+        st.sampled_from(["a=1", "a=2,b=3i", "b=4", "a=1,b=2", 'a=1,c="x"', 'c="x"', "=1", "a=1,=2", "a=1,a=2"]),
+        CELLS.map("a=".__add__),
+    ),
+    STAMPS,
+)
 LINES = st.one_of(
     st.tuples(st.sampled_from(HEADS), BLANKS, PAIRS, BLANKS, STAMPS).map("".join),
     SIMPLE.map(" ".join),
