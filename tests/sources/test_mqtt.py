@@ -176,8 +176,8 @@ main()
 """
 
 
-def typed(lake: Lake, some: Watch, folder: Path, *before: str) -> "subprocess.Popen[str]":
-    """`watchkeeper listen` on a watch, in a process of its own."""
+def write(some: Watch, folder: Path) -> None:
+    """Write the watch file."""
     folder.mkdir(exist_ok=True)
     source = some.source.model_dump(exclude_none=True, exclude_unset=True)
     lines = [
@@ -185,6 +185,11 @@ def typed(lake: Lake, some: Watch, folder: Path, *before: str) -> "subprocess.Po
     ]
     text = [f"channels = {json.dumps(list(some.channels))}", "[source]", *lines]
     (folder / "unit.toml").write_text("\n".join(text))
+
+
+def typed(lake: Lake, some: Watch, folder: Path, *before: str) -> "subprocess.Popen[str]":
+    """`watchkeeper listen` on a watch, in a process of its own."""
+    write(some, folder)
     return subprocess.Popen(
         [sys.executable, *(before or ("-m", "watchkeeper")), "listen", "--watch", "unit"],
         env={
@@ -223,6 +228,53 @@ def test_a_killed_listener_loses_nothing_and_doubles_nothing(
     assert done.quarantined == {}
     expected = [*range(50), 99] if clock is watch else [*range(50), 7, 99]  # the same reading twice is one reading
     assert rows_of(lake, "a").values[:, 0].tolist() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_time_again_and_again(lake: Lake, tmp_path: Path, seed: int) -> None:
+    """While messages without a clock come in, and the broker keeps all: each is there once in the end, in order."""
+    (tmp_path / "broker").mkdir()
+    mosquitto = Mosquitto(tmp_path / "broker", queue=0)
+    mosquitto.start()
+    try:
+        _kill_while_messages_come(lake, mosquitto, tmp_path, seed)
+    finally:
+        mosquitto.stop()
+
+
+def _kill_while_messages_come(lake: Lake, mosquitto: Mosquitto, tmp_path: Path, seed: int) -> None:
+    draw, count = np.random.default_rng(seed), 4000
+    some = by_arrival(mosquitto.url, in_flight=40)
+    with listening(lake, some):
+        pass
+    sent = threading.Event()
+
+    def send() -> None:
+        for low in range(0, count, 20):
+            mosquitto.publish([("plant/a", str(value % 7)) for value in range(low, low + 20)])
+            time.sleep(0.05)
+        sent.set()
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    killed = 0
+    while not sent.is_set():
+        process = typed(lake, some, tmp_path / "watches")
+        assert "listening" in process.stdout.readline()
+        time.sleep(draw.uniform(0, 0.6))
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        killed += 1
+    sender.join()
+    inbox = Inbox(lake, "unit")
+    with listening(lake, some) as listener:
+        listener.until(lambda _: sum(map(len, inbox.read(inbox.files()))) >= count)
+        time.sleep(1)  # for one too many
+    values = [int(message.payload) for messages in inbox.read(inbox.files()) for message in messages]
+    assert killed > 5
+    assert values == [value % 7 for value in range(count)]
 
 
 def test_a_broker_that_is_restarted_is_found_again(lake: Lake, mosquitto: Mosquitto) -> None:
@@ -555,6 +607,34 @@ def test_the_command_ends_well_when_it_is_asked_to(lake: Lake, mosquitto: Mosqui
     with listening(lake, watch(mosquitto.url)) as listener:  # what had not come yet comes now
         listener.until(lambda one: one.counts.messages == 20 - held)
     assert ingest(lake.uri, some).rows == 20
+
+
+def test_doctor_looks_into_the_inbox_and_backtest_cannot(
+    lake: Lake,
+    mosquitto: Mosquitto,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One sees rows before the first ingest; the other says in one line why it replays nothing."""
+    some = watch(mosquitto.url)
+    with listening(lake, some) as listener:
+        mosquitto.publish([("plant/a", reading(row, a=row, b=0)) for row in range(20)])
+        listener.until(lambda one: one.counts.messages == 20)
+    write(some, tmp_path / "watches")
+    for name, place in {"LAKE": lake.uri, "WATCHES": tmp_path / "watches", "HOME": tmp_path}.items():
+        monkeypatch.setenv(f"WATCHKEEPER_{name}", str(place))
+    for command, status in (("doctor", 0), ("backtest", 2)):
+        monkeypatch.setattr(sys, "argv", ["watchkeeper", command, "--watch", "unit"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        assert end.value.code == status, said
+        if command == "doctor":
+            assert "mqtt, 20 rows in a, 2026-01-05" in said.out
+        else:
+            assert said.err.count("\n") == 1
+            assert "an MQTT watch has no history that could be replayed" in said.err
 
 
 def test_the_command_tells_a_mistake_in_one_line(

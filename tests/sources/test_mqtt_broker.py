@@ -1,6 +1,7 @@
 """What brokers say that the real one at hand does not: a process that answers a few bytes."""
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,3 +73,10 @@ def test_another_one_who_takes_the_session_over_is_told_of() -> None:
         broker.turn(1)
         with pytest.raises(BusyError, match="another listener took over the session me at mqtt://127"):
             broker.turn(1)
+
+
+def test_a_client_that_is_not_installed_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what brings it."""
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    with pytest.raises(DataError, match=r"is not installed: no module paho.*; pip install 'watchkeeper\[mqtt\]'"):
+        Broker(MqttSource(kind="mqtt", url="mqtt://broker", topics="a", series=1), "me", lambda *_: None, print)

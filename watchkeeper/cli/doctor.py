@@ -13,6 +13,7 @@ from watchkeeper.watch import Watch, load_watch, watch_names
 
 if TYPE_CHECKING:
     from watchkeeper.doctor import Check
+    from watchkeeper.lake import Lake
 
 MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "left out": "[dim]–[/]"}
 NAME_WIDTH = 18
@@ -69,21 +70,23 @@ def _checks(settings: Settings, names: list[str]) -> "Iterator[Check]":
             yield checks.failed(f"{name}: file", str(error))
             continue
         yield checks.ok(f"{name}: file", f"{settings.watches / name}.toml")
-        yield _source(watch)
+        yield _source(watch, Lake(settings.lake_uri))
         if store_works:
             yield checks.check_rows(Lake(settings.lake_uri), name)
             if registry:
                 yield checks.check_versions(Lake(settings.lake_uri), registry, name)
 
 
-def _source(watch: Watch) -> "Check":
+def _source(watch: Watch, lake: "Lake") -> "Check":
     """Read as much of the source as it takes to see rows."""
-    from tasks.sources import Batch, read_source
+    from tasks.inbox import Inbox
+    from tasks.sources import Batch, Stored, read_source
     from watchkeeper import doctor as checks
 
     name = f"{watch.name}: source"
     try:
-        first = next(iter(read_source(watch.source, None)), None)
+        stored = Stored(channels=watch.channels, inbox=Inbox(lake, watch.name))
+        first = next(iter(read_source(watch.source, None, stored=stored)), None)
     except WatchkeeperError as error:
         return checks.failed(name, str(error))
     if first is None:

@@ -27,7 +27,7 @@ def open_mqtt(source: MqttSource, stored: Stored) -> Iterator[Ask]:
     """
     inbox = stored.inbox
     if inbox is None:
-        raise DataError("messages come from an inbox, which only a watch with a lake has; use `watchkeeper ingest`")
+        raise DataError("messages go by and are taken in once: an MQTT watch has no history that could be replayed")
     files, clock = inbox.files(), clock_of(source)
     if not files and not stored.times:
         raise DataError(
