@@ -274,6 +274,15 @@ def test_a_mistake_is_one_line(tmp_path: Path, key: str, reason: str) -> None:
         read(tmp_path)
 
 
+@pytest.mark.parametrize("cell", ["+1", "inf", "nan", "0x10", "1_0", "1e999", "", "1d5", "7i7"])
+def test_lines_that_become_a_table_are_read_as_strictly(tmp_path: Path, cell: str) -> None:
+    """What pyarrow takes for a number and InfluxDB does not sets its line aside, alone."""
+    batch = one(tmp_path, lines(*[f"m a={cell if at == 5 else at}" for at in range(20)]))
+    assert [reason for reason in batch.reasons if reason] == ["line is no line protocol"]
+    assert batch.reasons[5]
+    assert batch.table["a"].to_pylist()[6:] == list(range(6, 20))
+
+
 def test_what_does_not_fit_the_file_is_said(tmp_path: Path) -> None:
     """A unit of the clock, and tags, that no line has; some lines without the tags are set aside."""
     text = lines("m,u=p a=1", "m a=2")

@@ -98,10 +98,11 @@ def tables(rows: Sequence[int], series: Sequence[int], rests: Sequence[bytes]) -
     Returns:
         Them, by their fields; None where one is no UTF-8.
     """
-    text = b"\n".join(rests).translate(COMMAS)
-    first = rests[0].translate(COMMAS).split(b",")
+    whole = b"\n".join(rests)
+    text, first = whole.translate(COMMAS), rests[0].translate(COMMAS).split(b",")
     keys, last = range(0, len(first) - 1, 2), len(first) - 1
-    numeric = {at + 1: first[at + 1][-1:].isdigit() for at in keys}
+    signed = b"=+" in whole  # a number to pyarrow, but not to InfluxDB
+    numeric = {at + 1: first[at + 1][-1:].isdigit() and not signed for at in keys}
     try:
         try:
             table = _cells(text, last, numeric)
@@ -111,15 +112,15 @@ def tables(rows: Sequence[int], series: Sequence[int], rests: Sequence[bytes]) -
         return None
     columns = [column.combine_chunks() for column in table.columns]
     names, cells = columns[0:last:2], columns[1:last:2]
-    whole = Alike(np.array(rows), np.array(series), columns[last], (), cells)
+    alike = Alike(np.array(rows), np.array(series), columns[last], (), cells)
     if all(len(name.dictionary) == 1 for name in names):
-        return [replace(whole, keys=_keys(names, 0))]
+        return [replace(alike, keys=_keys(names, 0))]
     which = np.zeros(len(rows), np.int64)
     for name in names:
         which = np.unique(which * len(name.dictionary) + np.asarray(name.indices), return_inverse=True)[1]
     order = np.argsort(which, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
-    return [replace(whole.take(at), keys=_keys(names, int(at[0]))) for at in groups]
+    return [replace(alike.take(at), keys=_keys(names, int(at[0]))) for at in groups]
 
 
 def _keys(names: list[pa.DictionaryArray], line: int) -> tuple[bytes, ...]:
