@@ -12,6 +12,7 @@ from tasks.sources import Batch, Stored, read_source
 from tasks.step import step
 from tasks.validate import LAST_US
 from watchkeeper.clock import to_microseconds
+from watchkeeper.databases import DatabaseSource
 from watchkeeper.errors import DataError
 from watchkeeper.labels import counted
 from watchkeeper.lake import Lake, digest_of
@@ -90,13 +91,15 @@ class _Run:
         self.quality = Quality(lake, watch, before)
 
     def take(self, batch: Batch) -> None:
-        """Take in a batch; its file counts once the last batch of it is here."""
-        if self._file and self._file.origin != batch.origin:
+        """Take in a batch; its file counts once the last batch of it is here. A database is one file."""
+        database = isinstance(self._watch.source, DatabaseSource)
+        origin = f"the {self._watch.source.kind} source" if database else batch.origin
+        if self._file and self._file.origin != origin:
             self.end_file()
         if self._file is None:
-            self._file = Intake(self._lake, self._watch, batch.origin, self._channels, self._stock, self._before)
+            self._file = Intake(self._lake, self._watch, origin, self._channels, self._stock, self._before)
         self._file.take(batch, self._latest, self.quality)
-        if not batch.more:
+        if not (batch.more or database):
             self.end_file()
 
     def refuse(self, refusal: Refusal) -> None:

@@ -1,4 +1,4 @@
-"""One file of a source, or one answer of a database, on its way into the lake: all of it comes in, or nothing."""
+"""One file of a source, or all that a database gives, on its way into the lake: all of it comes in, or nothing."""
 
 from collections import Counter
 from dataclasses import replace
@@ -94,9 +94,9 @@ class Intake:
         """Write the rest; return the raw files and what a person should know."""
         files: list[RawFile] = []
         lines: list[str] = []
-        for series in self._series.values():
+        for name, series in self._series.items():
             files += series.close(self._watch.name)
-            lines += series.remarks.told(self.origin)
+            lines += series.remarks.told(name if isinstance(self._watch.source, DatabaseSource) else self.origin)
         self._aside.close()
         return files, lines
 

@@ -16,6 +16,7 @@ from tasks.ingest import ingest
 from tasks.rows import Rows, read_rows, require_snapshot
 from tasks.sources.influx import v1
 from watchkeeper.errors import DataError, SourceError, WatchError, WatchkeeperError
+from watchkeeper.labels import read_labels
 from watchkeeper.lake import Lake
 from watchkeeper.watch import Watch, load_watch
 
@@ -72,7 +73,8 @@ def test_points_come_in_as_they_are(lake: Lake, influxdb: InfluxDB, name: str) -
     assert stored.values[:, 2].tolist() == list(range(2000))
     assert stored.values[:, 3].tolist() == [1, 0] * 1000
     assert stored.timestamps.tolist() == [(SECOND + 60 * row) * 10**6 for row in range(2000)]
-    assert len(lake.list("labels/watch=unit")) == 4  # an event and what is normal around it, a day's worth a file
+    assert len(lake.list("labels/watch=unit")) == 2  # an event and what is normal around it, a file a series
+    assert read_labels(lake, lake.list("labels/watch=unit"))["label"].to_pylist() == [0, 0, 1, 1, 0, 0]
 
 
 def test_measurements_share_their_series(lake: Lake, influxdb: InfluxDB, name: str) -> None:
@@ -247,13 +249,13 @@ def test_a_server_that_dies_half_way_costs_nothing(
     dying_influxdb.write("\n".join(f"m,unit=a x={row} {SECOND + 60 * row}" for row in range(4000)))
     some, asked, plain = watch(dying_influxdb, "m", stretch_s=36_000), iter(range(100)), v1.points_query
 
-    def die_at_the_third(*arguments: Any) -> str:
-        if next(asked) == 2:
+    def die_at_the_fifth(*arguments: Any) -> str:
+        if next(asked) == 4:  # after the first day
             dying_influxdb.stop()
         return plain(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(v1, "points_query", die_at_the_third)
+        patched.setattr(v1, "points_query", die_at_the_fifth)
         with pytest.raises(SourceError, match="is InfluxDB up"):
             ingest(lake.uri, some)
     assert lake.list("snapshots") == []

@@ -16,6 +16,7 @@ from postgres import PASSWORD, Postgres
 from tasks.ingest import ingest
 from tasks.rows import Rows, read_rows, require_snapshot
 from watchkeeper.errors import SourceError, WatchError, WatchkeeperError
+from watchkeeper.labels import read_labels
 from watchkeeper.lake import Lake
 from watchkeeper.watch import Watch
 
@@ -243,16 +244,16 @@ def test_a_server_that_dies_half_way_costs_nothing(lake: Lake, dying_postgres: P
     dying_postgres.insert("busy", [(time, "pump", 1.0, row) for row, time in enumerate(minutes(4000))])
     some, asked = watch(dying_postgres, query, stretch_s=36_000), iter(range(100))
 
-    def die_at_the_third(*_: Any) -> None:
-        if next(asked) == 2:
+    def die_at_the_fifth(*_: Any) -> None:
+        if next(asked) == 4:  # after the first day
             dying_postgres.stop()
 
-    sa.event.listen(sa.Engine, "before_cursor_execute", die_at_the_third)
+    sa.event.listen(sa.Engine, "before_cursor_execute", die_at_the_fifth)
     try:
         with pytest.raises(SourceError, match="is the database up"):
             ingest(lake.uri, some)
     finally:
-        sa.event.remove(sa.Engine, "before_cursor_execute", die_at_the_third)
+        sa.event.remove(sa.Engine, "before_cursor_execute", die_at_the_fifth)
     assert lake.list("snapshots") == []
     assert lake.list("raw") != []
     dying_postgres.start()
@@ -281,7 +282,8 @@ def test_sqlite_with_any_clock(lake: Lake, tmp_path: Path, format: str | None, c
     assert ingest(lake.uri, some, START + timedelta(days=1)).rows == 1440
     assert ingest(lake.uri, some).rows == 3000
     assert rows_of(lake, "pump").values[:, 0].tolist() == list(range(3000))
-    assert len(lake.list("labels/watch=unit")) == 3
+    events = read_labels(lake, lake.list("labels/watch=unit"))
+    assert (len(lake.list("labels/watch=unit")), events["label"].to_pylist()) == (2, [0, 1, 0, 0])  # a file an ingest
     missing = Watch(name="unit", source={**source, "url": f"sqlite:///{file}x"})
     with pytest.raises(WatchkeeperError, match="unable to open database file"):
         ingest(lake.uri, missing)

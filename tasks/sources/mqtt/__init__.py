@@ -4,15 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 
-import numpy as np
-import pyarrow as pa
-
 from tasks.inbox import Inbox, described
 from tasks.sources import Batch, Stored
 from tasks.sources.databases import Ask, asked_from
-from tasks.sources.folder import TIME
-from tasks.sources.long_form import side_by_side
-from tasks.sources.mqtt.decode import Reading, body_of, clock_of, numeric_keys, readings_of, times_of
+from tasks.sources.mqtt.decode import body_of, clock_of, numeric_keys, readings_of, times_of
+from tasks.sources.mqtt.readings import Readings, Words
 from watchkeeper.errors import DataError, WatchError
 from watchkeeper.mqtt import MqttSource
 
@@ -38,20 +34,18 @@ def open_mqtt(source: MqttSource, stored: Stored) -> Iterator[Ask]:
         raise WatchError(f'kind = "mqtt" needs `channels` in the watch file{_heard(inbox, source)}')
 
     def ask(start: int, end: int) -> Iterator[Batch]:
-        found: dict[str, list[tuple[int, Reading]]] = {}
-        known = set()
+        found: dict[str, Readings] = {}
+        words = Words()
         for messages in inbox.read(file for file in files if file.may_hold(start, end, clock)):
             bodies = [body_of(message.payload) for message in messages]
             us, reasons = times_of(messages, bodies, source)
             for reading in readings_of(messages, bodies, reasons, source, stored.channels):
-                time, message = int(us[reading.message]), messages[reading.message]
-                # What is sent twice, by a device or by the broker, is one reading.
-                what = message.topic, time, reading.channel, str(reading.value)
-                if start <= time < end and what not in known:
-                    known.add(what)
-                    found.setdefault(reading.series, []).append((time, reading))
+                time = int(us[reading.message])
+                if start <= time < end:
+                    mine = found.setdefault(reading.series, Readings(words))
+                    mine.add(messages[reading.message].topic, time, reading)
         for series, readings in found.items():
-            yield _batch(series, readings, stored.channels)
+            yield readings.batch(series, stored.channels)
 
     yield ask
 
@@ -70,19 +64,6 @@ def never_asked(
     if times:
         start, clock = asked_from(source, times, now), clock_of(source)
         yield from (key for key in keys if described(key).latest(clock) < start)
-
-
-def _batch(series: str, found: list[tuple[int, Reading]], channels: tuple[str, ...]) -> Batch:
-    times = pa.array([time for time, _ in found], pa.int64()).cast(TIME)
-    readings = [reading for _, reading in found]
-    table = pa.table({
-        "timestamp": times,
-        "value": pa.array([reading.value for reading in readings], pa.float64()),
-        "label": pa.array([reading.label for reading in readings], pa.float64()),
-    })  # fmt: skip
-    reasons = np.array([reading.reason for reading in readings], dtype=object)
-    channel = pa.array([reading.channel for reading in readings], pa.string())
-    return side_by_side(Batch(series, series, table, reasons=reasons), channel, "value", channels)
 
 
 def _heard(inbox: Inbox, source: MqttSource) -> str:
