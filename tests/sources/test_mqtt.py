@@ -261,11 +261,13 @@ def _kill_while_messages_come(lake: Lake, mosquitto: Mosquitto, tmp_path: Path, 
     killed = 0
     while not sent.is_set():
         process = typed(lake, some, tmp_path / "watches")
-        assert "listening" in process.stdout.readline()
-        time.sleep(draw.uniform(0, 0.6))
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        try:
+            assert "listening" in process.stdout.readline()
+            time.sleep(draw.uniform(0, 0.6))
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
         killed += 1
     sender.join()
     inbox = Inbox(lake, "unit")
