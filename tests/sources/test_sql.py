@@ -288,3 +288,29 @@ def test_sqlite_with_any_clock(lake: Lake, tmp_path: Path, format: str | None, c
     with pytest.raises(WatchkeeperError, match="unable to open database file"):
         ingest(lake.uri, missing)
     assert not Path(f"{file}x").exists()
+
+
+def test_what_is_stored_does_not_depend_on_the_stretch(tmp_path: Path) -> None:
+    """Days, events, bad rows and notes are those of one question, whatever is asked at once; only places differ."""
+    with sqlite3.connect(tmp_path / "plant.db") as connection:
+        connection.execute("CREATE TABLE r (t, unit, a, label)")
+        rows = [
+            (int(time.timestamp()), unit, "inf" if row == 2000 else 5, 1000 <= row < 1500)
+            for row, time in enumerate(minutes(3000))
+            for unit in ("pump", "fan")
+        ]
+        connection.executemany("INSERT INTO r VALUES (?, ?, ?, ?)", rows)
+    connection.close()
+    query = "SELECT t AS timestamp, unit AS series, a, label FROM r WHERE t >= :start AND t < :end"
+    source = {"kind": "sql", "url": f"sqlite:///{tmp_path / 'plant.db'}", "query": query, "format": "unix_s"}
+    found = []
+    for stretch_s in (1800, 50_000, 10_000_000):
+        some = Watch(name="unit", source=source | {"since": START.isoformat(), "stretch_s": stretch_s})
+        lake = Lake((tmp_path / str(stretch_s)).as_uri())
+        done = ingest(lake.uri, some)
+        assert (done.rows, done.quarantined) == (5998, {"reading is infinite": 2})
+        assert done.warnings == ("fan: constant channel a", "pump: constant channel a")
+        found.append([{key: lake.get(key) for key in lake.list(folder)} for folder in ("raw", "labels", "snapshots")])
+        assert len(lake.list("quarantine")) == 2
+    assert found[0] == found[1] == found[2]
+    assert [len(objects) for objects in found[0]] == [6, 2, 1]
