@@ -79,6 +79,7 @@ class Intake:
             self.refused[batch.series] = Refusal(origin=batch.origin, reason=str(error))
             return
         self.channels = channels
+        batch = replace(batch, pace=batch.clock())  # the report and the remarks count by it
         if batch.content:
             self.content.add(batch.content)
         self.quarantined += valid.reasons()

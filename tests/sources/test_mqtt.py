@@ -1,4 +1,7 @@
-"""Messages of a real broker: listened to, killed, restarted, and taken in."""
+"""Messages of a real broker: listened to, killed, restarted, and taken in.
+
+More than 400 lines, because all tests share one listener, with how it is started and waited for.
+"""
 
 import gc
 import json
